@@ -1,0 +1,1 @@
+"""muscan: cosmic-muon tomography for scanners."""

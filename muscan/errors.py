@@ -29,6 +29,21 @@ class InputError(MuscanError):
         super().__init__(f"{source}: {problem}" + (f"; {remedy}" if remedy else ""))
 
 
+class MissingExtraError(MuscanError):
+    """A library of an optional extra is not installed.
+
+    Parameters
+    ----------
+    extra : str
+        The extra of muscan that has it.
+    library : str
+        The library.
+    """
+
+    def __init__(self, extra: str, library: str | None) -> None:
+        super().__init__(f"this needs {library}: python -m pip install 'muscan[{extra}]'")
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return a hint such as ``did you mean 'iron'?``, or the first known names."""
     names = sorted(known)

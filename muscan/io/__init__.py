@@ -1,0 +1,31 @@
+"""Files: the only room that knows HDF5 and JSON on disk."""
+
+from muscan.io.alerts import read_alerts, write_alerts
+from muscan.io.atomic import copy_file, write_text
+from muscan.io.describe import describe
+from muscan.io.hdf5 import format_of
+from muscan.io.hits import HitsWriter, iter_hits, read_hits, read_truth, write_hits
+from muscan.io.tracks import TracksWriter, iter_tracks, read_tracks, write_tracks
+from muscan.io.volumes import read_materials, read_volume, write_materials, write_volume
+
+__all__ = [
+    "HitsWriter",
+    "TracksWriter",
+    "copy_file",
+    "describe",
+    "format_of",
+    "iter_hits",
+    "iter_tracks",
+    "read_alerts",
+    "read_hits",
+    "read_materials",
+    "read_tracks",
+    "read_truth",
+    "read_volume",
+    "write_alerts",
+    "write_hits",
+    "write_materials",
+    "write_text",
+    "write_tracks",
+    "write_volume",
+]

@@ -114,7 +114,7 @@ class LayoutSpec(toml.Spec):
     source: str = ""
     gate_ns: Positive = 200.0
     inspection: Inspection
-    technology: dict[str, Technology] = {}
+    technology: dict[str, Technology] = Field(default_factory=dict)
     panel: Annotated[list[PanelSpec], Field(min_length=2)]
 
 
@@ -164,8 +164,10 @@ class Panel:
     def corners(self) -> FloatArray:
         """Return the corners of the mid-plane, shape (4, 3) [mm]."""
         signs = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) / 2
-        return self.centre + signs[:, :1] * self.size[0] * self.u + signs[:, 1:] * (
-            self.size[1] * self.v
+        return (
+            self.centre
+            + signs[:, :1] * self.size[0] * self.u
+            + signs[:, 1:] * (self.size[1] * self.v)
         )
 
 

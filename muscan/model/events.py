@@ -51,8 +51,8 @@ class Columns:
 
     @classmethod
     def column_names(cls) -> tuple[str, ...]:
-        """Names of the array fields."""
-        return tuple(f.name for f in fields(cls) if f.metadata.get("column"))  # type: ignore[arg-type]
+        """Names of the fields that are declared as ``Array``."""
+        return tuple(f.name for f in fields(cls) if f.type == "Array")  # type: ignore[arg-type]
 
     def __len__(self) -> int:
         return len(getattr(self, self.column_names()[0]))
@@ -76,10 +76,6 @@ class Columns:
         return replace(parts[-1], **joined)  # type: ignore[type-var]
 
 
-def _column() -> Any:
-    return field(metadata={"column": True})
-
-
 @dataclass(frozen=True)
 class Muons(Columns):
     """The truth about simulated muons where they start; nothing after `simulate` may read it.
@@ -93,11 +89,11 @@ class Muons(Columns):
     direction : (n, 3) float32, unit vectors of motion
     """
 
-    event_id: Array = _column()
-    momentum: Array = _column()
-    charge: Array = _column()
-    position: Array = _column()
-    direction: Array = _column()
+    event_id: Array
+    momentum: Array
+    charge: Array
+    position: Array
+    direction: Array
 
 
 @dataclass(frozen=True)
@@ -111,9 +107,9 @@ class MomentumMeasurements(Columns):
     sigma : (n,) float32, standard deviation [GeV]
     """
 
-    event_id: Array = _column()
-    momentum: Array = _column()
-    sigma: Array = _column()
+    event_id: Array
+    momentum: Array
+    sigma: Array
 
 
 @dataclass(frozen=True)
@@ -133,14 +129,14 @@ class Hits(Columns):
     momenta : MomentumMeasurements or None
     """
 
-    event_id: Array = _column()
-    panel: Array = _column()
-    u: Array = _column()
-    v: Array = _column()
-    sigma_u: Array = _column()
-    sigma_v: Array = _column()
-    time: Array = _column()
-    amplitude: Array = _column()
+    event_id: Array
+    panel: Array
+    u: Array
+    v: Array
+    sigma_u: Array
+    sigma_v: Array
+    time: Array
+    amplitude: Array
     detector: Detector
     run: Run = field(default_factory=Run)
     momenta: MomentumMeasurements | None = None
@@ -154,7 +150,7 @@ class Tracks(Columns):
     ----------
     event_id : (n,) uint64
     side : (n,) int8, 0 incoming, 1 outgoing
-    position : (n, 3) float32, a point of the track [mm]
+    position : (n, 3) float32, where the track meets its innermost plane [mm]
     direction : (n, 3) float32, unit vector of motion, never upward
     cov : (n, 4, 4) float32
         Covariance of (offset along e1, offset along e2, angle along e1, angle along e2)
@@ -168,16 +164,16 @@ class Tracks(Columns):
     run : Run
     """
 
-    event_id: Array = _column()
-    side: Array = _column()
-    position: Array = _column()
-    direction: Array = _column()
-    cov: Array = _column()
-    chi2: Array = _column()
-    ndof: Array = _column()
-    n_hits: Array = _column()
-    momentum: Array = _column()
-    sigma: Array = _column()
+    event_id: Array
+    side: Array
+    position: Array
+    direction: Array
+    cov: Array
+    chi2: Array
+    ndof: Array
+    n_hits: Array
+    momentum: Array
+    sigma: Array
     detector: Detector | None = None
     run: Run = field(default_factory=Run)
 
@@ -195,15 +191,15 @@ class Scatters(Columns):
     momentum, sigma : (n,) float32, measured momentum [GeV], or NaN
     """
 
-    event_id: Array = _column()
-    in_position: Array = _column()
-    in_direction: Array = _column()
-    in_cov: Array = _column()
-    out_position: Array = _column()
-    out_direction: Array = _column()
-    out_cov: Array = _column()
-    momentum: Array = _column()
-    sigma: Array = _column()
+    event_id: Array
+    in_position: Array
+    in_direction: Array
+    in_cov: Array
+    out_position: Array
+    out_direction: Array
+    out_cov: Array
+    momentum: Array
+    sigma: Array
 
 
 def pair_tracks(tracks: Tracks) -> Scatters:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-
 from muscan.errors import InputError
 from muscan.model.events import Run
 from muscan.units import REFERENCE_MOMENTUM_GEV, SCATTERING_CONSTANT_MEV
@@ -60,7 +59,9 @@ class VoxelGrid:
             raise InputError("--voxel", f"{voxel} mm is not a size", "give a positive length in mm")
         if not (np.isfinite([low, high]).all() and (low < high).all()):
             raise InputError(
-                "--bounds", "the limits are not in order", "give xmin,xmax,ymin,ymax,zmin,zmax in mm"
+                "--bounds",
+                "the limits are not in order",
+                "give xmin,xmax,ymin,ymax,zmin,zmax in mm",
             )
         counts = np.maximum(np.ceil((high - low) / spacing - 1e-9), 1)
         if counts.prod() > MAX_VOXELS:
@@ -76,12 +77,12 @@ class VoxelGrid:
     @property
     def lower(self) -> FloatArray:
         """Lowest corner of the grid [mm]."""
-        return self.origin - self.spacing / 2
+        return np.asarray(self.origin - self.spacing / 2)
 
     @property
     def upper(self) -> FloatArray:
         """Highest corner of the grid [mm]."""
-        return self.lower + self.spacing * np.array(self.shape)
+        return np.asarray(self.lower + self.spacing * np.array(self.shape))
 
     @property
     def voxel_volume_mm3(self) -> float:
@@ -90,7 +91,7 @@ class VoxelGrid:
 
     def centres(self, axis: int) -> FloatArray:
         """Return the voxel centres along one axis [mm]."""
-        return self.origin[axis] + self.spacing[axis] * np.arange(self.shape[axis])
+        return np.asarray(self.origin[axis] + self.spacing[axis] * np.arange(self.shape[axis]))
 
     def position(self, index: Sequence[float] | FloatArray) -> FloatArray:
         """Return the point [mm] at a (fractional) voxel index, shape (..., 3)."""
@@ -156,4 +157,3 @@ class MaterialMap:
     names: tuple[str, ...]
     grid: VoxelGrid
     materials_version: str
-

@@ -1,0 +1,281 @@
+"""HDF5 files with a format name and version, and tables of columns in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from muscan.errors import InputError
+from muscan.io import schema
+from muscan.io.atomic import whole_file
+from muscan.model.detector import Detector, parse_detector
+from muscan.model.events import Columns, Run
+
+CHUNK_ROWS = 65_536
+_COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+_RUN_FIELDS = ("live_time_s", "start_time", "run_id", "source")
+
+
+def now() -> str:
+    """Return the time as ISO 8601 in UTC; ``SOURCE_DATE_EPOCH`` overrides the clock."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH")
+    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch else datetime.now(UTC)
+    return moment.isoformat(timespec="seconds")
+
+
+@contextmanager
+def create(path: Path, format_name: str) -> Iterator[h5py.File]:
+    """Create a file of a format; it appears under its name only when the block succeeds."""
+    with whole_file(path) as part, h5py.File(part, "w", libver="v110") as file:
+        file.attrs["format"] = format_name
+        file.attrs["format_version"] = schema.VERSIONS[format_name]
+        file.attrs["muscan_version"] = version("muscan")
+        file.attrs["created"] = now()
+        yield file
+
+
+@contextmanager
+def open_checked(path: Path, format_name: str | None = None) -> Iterator[h5py.File]:
+    """Open a file for reading after checking what it is.
+
+    Raises
+    ------
+    InputError
+        If it is missing, empty, not HDF5, truncated, of another format or of a newer version;
+        or if HDF5 fails on its content while the block reads.
+    """
+    if not path.is_file():
+        raise InputError(path, "no such file")
+    if path.stat().st_size == 0:
+        raise InputError(path, "is empty", "record or simulate it again")
+    try:
+        is_hdf5 = bool(h5py.is_hdf5(path))
+    except OSError as error:
+        raise InputError(path, f"cannot be read ({error.strerror})") from error
+    if not is_hdf5:
+        raise InputError(path, "is not an HDF5 file", "convert recorded data by 'muscan import'")
+    try:
+        with h5py.File(path, "r") as file:
+            _check_format(file, path, format_name)
+            yield file
+    except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
+        raise InputError(
+            path, f"is damaged or truncated ({_first_line(error)})", "restore it from its source"
+        ) from error
+
+
+def format_of(path: Path) -> str:
+    """Return the name of a file's format, after checking that this version reads it."""
+    with open_checked(path) as file:
+        return str(file.attrs["format"])
+
+
+def _first_line(error: Exception) -> str:
+    return str(error.args[0] if error.args else error).splitlines()[0].strip("'\"")
+
+
+def _check_format(file: h5py.File, path: Path, wanted: str | None) -> None:
+    found = file.attrs.get("format")
+    if not isinstance(found, str) or found not in schema.VERSIONS:
+        raise InputError(path, "is not a muscan file (no known 'format' attribute)")
+    if wanted is not None and found != wanted:
+        raise InputError(path, f"is a {found} file where a {wanted} file is needed")
+    number = file.attrs.get("format_version")
+    if not isinstance(number, (int, np.integer)) or number < 1:
+        raise InputError(path, f"has no valid format_version (got {number!r})")
+    if number > schema.VERSIONS[found]:
+        raise InputError(
+            path,
+            f"has {found} version {number}; this muscan reads up to {schema.VERSIONS[found]}",
+            "update muscan",
+        )
+
+
+def write_dataset(
+    file: h5py.File, path: str, values: Any, units: str, **attributes: Any
+) -> h5py.Dataset:
+    """Write a whole dataset with its unit; arrays are compressed."""
+    array = np.asarray(values)
+    options = _COMPRESSION if array.size > 1 and array.dtype.kind in "fiub" else {}
+    if array.dtype.kind in "UO":
+        dataset = file.create_dataset(path, data=values, dtype=h5py.string_dtype())
+    else:
+        dataset = file.create_dataset(path, data=array, **options)
+    dataset.attrs["units"] = units
+    for name, value in attributes.items():
+        dataset.attrs[name] = value
+    return dataset
+
+
+def read_array(file: h5py.File, path: str, kinds: str, ndim: int, source: Path) -> NDArray[Any]:
+    """Read a dataset after checking its type (numpy kinds) and number of dimensions."""
+    dataset = get_dataset(file, path, source)
+    if dataset.dtype.kind not in kinds or dataset.ndim != ndim:
+        raise InputError(
+            source, f"{path} has type {dataset.dtype} and {dataset.ndim} dimensions, not as needed"
+        )
+    return np.asarray(dataset[()])
+
+
+def get_dataset(file: h5py.File, path: str, source: Path) -> h5py.Dataset:
+    """Return a dataset, or say that it is missing."""
+    found = file.get(path)
+    if not isinstance(found, h5py.Dataset):
+        raise InputError(source, f"has no dataset {path}", "write it as docs/formats describes")
+    return found
+
+
+def write_text_dataset(file: h5py.File, path: str, text: str) -> None:
+    """Write a text as a scalar dataset."""
+    dataset = file.create_dataset(path, data=text, dtype=h5py.string_dtype())
+    dataset.attrs["units"] = ""
+
+
+def read_text_dataset(file: h5py.File, path: str, source: Path) -> str | None:
+    """Read a scalar text, None where there is none."""
+    if path not in file:
+        return None
+    value = get_dataset(file, path, source)[()]
+    if not isinstance(value, bytes):
+        raise InputError(source, f"{path} is not a text")
+    return value.decode("utf-8")
+
+
+def write_detector(file: h5py.File, detector: Detector | None) -> None:
+    """Write the layout's text."""
+    if detector is not None:
+        write_text_dataset(file, schema.DETECTOR, detector.text)
+
+
+def read_detector(file: h5py.File, source: Path) -> Detector | None:
+    """Read the detector from the layout's text, None where there is none."""
+    text = read_text_dataset(file, schema.DETECTOR, source)
+    return None if text is None else parse_detector(text, f"{source}:{schema.DETECTOR}")
+
+
+def write_run(file: h5py.File, run: Run) -> None:
+    """Write how the events came to be, replacing what was written before."""
+    group = file.require_group(schema.RUN)
+    for name in _RUN_FIELDS:
+        group.attrs[name] = getattr(run, name)
+    counts = file.require_group(schema.COUNTS)
+    for name, count in run.counts.items():
+        counts.attrs[name] = np.int64(count)
+
+
+def read_run(file: h5py.File, source: Path) -> Run:
+    """Read how the events came to be."""
+    group = file.get(schema.RUN)
+    if not isinstance(group, h5py.Group):
+        return Run()
+    texts = {name: str(group.attrs.get(name, "")) for name in _RUN_FIELDS[1:]}
+    counts = file.get(schema.COUNTS)
+    found = {} if counts is None else {str(k): int(v) for k, v in counts.attrs.items()}
+    try:
+        live_time = float(group.attrs.get("live_time_s", np.nan))
+    except (TypeError, ValueError):
+        raise InputError(source, f"{schema.RUN} live_time_s is not a number") from None
+    return Run(live_time, counts=found, **texts)
+
+
+class TableWriter:
+    """Appends rows to a table's datasets."""
+
+    def __init__(self, file: h5py.File, table: schema.Table) -> None:
+        self._columns = table.columns
+        group = file.require_group(table.path)
+        self._datasets = [self._create(group, column) for column in table.columns]
+        self.rows = 0
+
+    @staticmethod
+    def _create(group: h5py.Group, column: schema.Column) -> h5py.Dataset:
+        rows = max(CHUNK_ROWS // max(int(np.prod(column.shape)), 1), 1)
+        dataset = group.create_dataset(
+            column.name,
+            shape=(0, *column.shape),
+            maxshape=(None, *column.shape),
+            dtype=column.dtype,
+            chunks=(rows, *column.shape),
+            **_COMPRESSION,
+        )
+        dataset.attrs["units"] = column.units
+        return dataset
+
+    def append(self, rows: Columns) -> None:
+        """Append all rows of the columns."""
+        start, stop = self.rows, self.rows + len(rows)
+        for column, dataset in zip(self._columns, self._datasets, strict=True):
+            values = getattr(rows, column.field)
+            if column.component is not None:
+                values = values[:, column.component]
+            dataset.resize(stop, axis=0)
+            dataset[start:stop] = values
+        self.rows = stop
+
+
+def check_table(file: h5py.File, table: schema.Table, source: Path) -> int:
+    """Return a table's number of rows after checking its datasets.
+
+    Raises
+    ------
+    InputError
+        If a dataset is missing, has a wrong type or shape, or another length than the first.
+    """
+    rows: int | None = None
+    for column in table.columns:
+        path = f"{table.path}/{column.name}"
+        dataset = get_dataset(file, path, source)
+        wanted = np.dtype(column.dtype)
+        if dataset.shape[1:] != column.shape or dataset.ndim == 0:
+            raise InputError(source, f"{path} has shape {dataset.shape}, not (n, *{column.shape})")
+        if not np.can_cast(dataset.dtype, wanted, "same_kind"):
+            raise InputError(source, f"{path} has type {dataset.dtype}, not {wanted}")
+        if rows is not None and len(dataset) != rows:
+            raise InputError(source, f"{path} has {len(dataset)} rows where others have {rows}")
+        rows = len(dataset)
+    return rows or 0
+
+
+def read_rows(
+    file: h5py.File, table: schema.Table, start: int, stop: int
+) -> dict[str, NDArray[Any]]:
+    """Read rows of a checked table, as the fields of its holder."""
+    found: dict[str, NDArray[Any]] = {}
+    group = file[table.path]
+    for column in table.columns:
+        values = group[column.name][start:stop].astype(column.dtype, copy=False)
+        if column.component is None:
+            found[column.field] = values
+            continue
+        if column.component == 0:
+            found[column.field] = np.empty((stop - start, 3), dtype=column.dtype)
+        found[column.field][:, column.component] = values
+    return found
+
+
+def event_slices(
+    file: h5py.File, table: schema.Table, rows: int, step: int
+) -> Iterator[tuple[int, int]]:
+    """Yield row ranges of about ``step`` rows that never part an event."""
+    ids = file[table.path]["event_id"]
+    start = 0
+    while start < rows:
+        stop = min(start + step, rows)
+        while stop < rows:
+            ahead = ids[stop - 1 : min(stop + 1024, rows)]
+            change = np.flatnonzero(ahead[1:] != ahead[0])
+            if len(change):
+                stop += int(change[0])
+                break
+            stop = min(stop + 1024, rows)
+        yield start, stop
+        start = stop

@@ -1,1 +1,93 @@
-"""muscan: cosmic-muon tomography for scanners."""
+"""muscan: cosmic-muon tomography for scanners.
+
+The verbs are functions of this module, as they are commands of ``muscan``::
+
+    hits = muscan.simulate("container", minutes=5, seed=1)
+    tracks = muscan.track(hits)
+    volume = muscan.reconstruct(tracks, voxel=50)
+    alerts, materials = muscan.identify(volume, tracks=tracks)
+"""
+
+from importlib import import_module
+from importlib.metadata import version as _version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from muscan.errors import InputError, MuscanError
+    from muscan.model.detector import Detector, load_detector
+    from muscan.model.material import Material, MaterialDatabase, load_materials
+    from muscan.model.scene import Scene, load_scene
+    from muscan.model.volume import MaterialMap, Volume, VoxelGrid
+    from muscan.pipeline import (
+        identify,
+        import_hits,
+        read,
+        reconstruct,
+        report,
+        scan,
+        simulate,
+        track,
+    )
+    from muscan.simulate.slab import transport_slab
+
+# Where each public name lives: they are imported when first used, so that `import muscan` is quick.
+_PUBLIC = {
+    "Detector": "muscan.model.detector",
+    "InputError": "muscan.errors",
+    "Material": "muscan.model.material",
+    "MaterialDatabase": "muscan.model.material",
+    "MaterialMap": "muscan.model.volume",
+    "MuscanError": "muscan.errors",
+    "Scene": "muscan.model.scene",
+    "Volume": "muscan.model.volume",
+    "VoxelGrid": "muscan.model.volume",
+    "identify": "muscan.pipeline",
+    "import_hits": "muscan.pipeline",
+    "load_detector": "muscan.model.detector",
+    "load_materials": "muscan.model.material",
+    "load_scene": "muscan.model.scene",
+    "read": "muscan.pipeline",
+    "reconstruct": "muscan.pipeline",
+    "report": "muscan.pipeline",
+    "scan": "muscan.pipeline",
+    "simulate": "muscan.pipeline",
+    "track": "muscan.pipeline",
+    "transport_slab": "muscan.simulate.slab",
+}
+
+__all__ = [
+    "Detector",
+    "InputError",
+    "Material",
+    "MaterialDatabase",
+    "MaterialMap",
+    "MuscanError",
+    "Scene",
+    "Volume",
+    "VoxelGrid",
+    "__version__",
+    "identify",
+    "import_hits",
+    "load_detector",
+    "load_materials",
+    "load_scene",
+    "read",
+    "reconstruct",
+    "report",
+    "scan",
+    "simulate",
+    "track",
+    "transport_slab",
+]
+
+__version__ = _version("muscan")
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'muscan' has no attribute '{name}'")
+    return getattr(import_module(_PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

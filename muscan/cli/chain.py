@@ -1,0 +1,319 @@
+"""Commands of the chain: scan, simulate, import, track, reconstruct, identify, info."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from muscan.cli import show
+from muscan.cli.app import ALERTED, OK, app
+from muscan.errors import InputError
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Seed = Annotated[int, typer.Option(help="Same seed, same result.", min=0)]
+Workers = Annotated[
+    int | None, typer.Option(help="Threads; all cores by default.", min=1, show_default=False)
+]
+Voxel = Annotated[float, typer.Option(help="Size of the voxels [mm].")]
+Method = Annotated[str, typer.Option(help="Reconstruction method.")]
+Detector = Annotated[
+    str | None,
+    typer.Option(help="Layout: a file or a name (see 'muscan detectors list').", metavar="LAYOUT"),
+]
+Materials = Annotated[
+    list[Path] | None,
+    typer.Option(help="Material file to lay over the shipped ones; may be repeated."),
+]
+Watch = Annotated[
+    str,
+    typer.Option(help="Materials or categories to raise, separated by commas.", metavar="NAMES"),
+]
+FailOnAlert = Annotated[bool, typer.Option(help="Exit with status 3 if there are alerts.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
+
+
+@app.command()
+def scan(
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[SCENE or HITS.h5]",
+            help="A scene (file or name), or recorded hits; the shipped 'container' by default.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.", metavar="DIR")] = ...,  # type: ignore[assignment]
+    minutes: Annotated[float, typer.Option(help="Exposure of a simulated scan [min].")] = 5.0,
+    seed: Seed = 0,
+    method: Method = "poca",
+    voxel: Voxel = 50.0,
+    detector: Detector = None,
+    materials: Materials = None,
+    watch: Watch = "",
+    workers: Workers = None,
+    fail_on_alert: FailOnAlert = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> int:
+    """Do the main job: simulate (or take recorded hits), track, reconstruct, identify.
+
+    Example: muscan scan container --out first-scan --minutes 5 --seed 1
+    """
+    from muscan import pipeline
+
+    with show.progress_bar(quiet) as progress:
+        report = pipeline.scan(
+            source,
+            output=out,
+            minutes=minutes,
+            seed=seed,
+            method=method,
+            voxel=voxel,
+            detector=detector,
+            materials=materials or (),
+            watch=_names(watch),
+            workers=workers,
+            progress=progress,
+        )
+    if as_json:
+        show.print_json(report.model_dump(mode="json"))
+    elif not quiet:
+        show.print_alerts(report)
+        print(f"Written to {out}: {', '.join(sorted(p.name for p in out.iterdir()))}")
+        if not (out / "report.html").exists():
+            print("No report.html: it needs python -m pip install 'muscan[report]'")
+    return ALERTED if fail_on_alert and report.alerts else OK
+
+
+@app.command()
+def simulate(
+    scene: Annotated[str, typer.Argument(help="A scene's file or name.")],
+    output: Output,
+    minutes: Annotated[
+        float | None, typer.Option(help="Exposure [min]; 5 by default.", show_default=False)
+    ] = None,
+    muons: Annotated[
+        int | None, typer.Option(help="Muons to generate, instead of --minutes.", min=1)
+    ] = None,
+    detector: Detector = None,
+    flux: Annotated[str, typer.Option(help="Flux model.")] = "guan2015",
+    scattering: Annotated[str, typer.Option(help="moliere or highland.")] = "moliere",
+    materials: Materials = None,
+    seed: Seed = 0,
+    workers: Workers = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Send cosmic muons through a scene and a detector's panels.
+
+    Example: muscan simulate container -o hits.h5 --minutes 5 --seed 1
+    """
+    from muscan import pipeline
+
+    with show.progress_bar(quiet) as progress:
+        pipeline.simulate(
+            scene,
+            detector=detector,
+            minutes=minutes,
+            muons=muons,
+            seed=seed,
+            flux=flux,
+            scattering=scattering,
+            materials=materials or (),
+            workers=workers,
+            output=output,
+            progress=progress,
+        )
+    _summary(output, quiet, as_json)
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Recorded data, in order.")],
+    output: Output,
+    driver: Annotated[str, typer.Option(help="Panel driver that reads them.")] = "csv",
+    detector: Detector = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="Which column is what (TOML), for drivers that take it.")
+    ] = None,
+    live_time: Annotated[
+        float | None, typer.Option(help="Live time [s]; from the time stamps by default.")
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Turn recorded data of a panel driver into hits.
+
+    Example: muscan import run1.csv.gz --driver csv --detector blocks-lab -o hits.h5
+    """
+    from muscan import pipeline
+
+    with show.progress_bar(quiet) as progress:
+        pipeline.import_hits(
+            files,
+            driver=driver,
+            detector=detector,
+            mapping=mapping,
+            live_time=live_time,
+            output=output,
+            progress=progress,
+        )
+    _summary(output, quiet, as_json)
+
+
+@app.command()
+def track(
+    hits: Annotated[Path, typer.Argument(help="Hit file.")],
+    output: Output,
+    detector: Detector = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Turn hits into one incoming and one outgoing track an event.
+
+    Example: muscan track hits.h5 -o tracks.h5
+    """
+    from muscan import pipeline
+
+    with show.progress_bar(quiet) as progress:
+        pipeline.track(hits, detector=detector, workers=workers, output=output, progress=progress)
+    _summary(output, quiet, as_json)
+
+
+@app.command()
+def reconstruct(
+    tracks: Annotated[Path, typer.Argument(help="Track file.")],
+    output: Output,
+    method: Method = "poca",
+    voxel: Voxel = 50.0,
+    bounds: Annotated[
+        str | None,
+        typer.Option(
+            help="Space to reconstruct [mm]; the layout's by default.",
+            metavar="XMIN,XMAX,YMIN,YMAX,ZMIN,ZMAX",
+        ),
+    ] = None,
+    momentum: Annotated[
+        str | None, typer.Option(help="measured or spectrum, for methods that use it.")
+    ] = None,
+    workers: Workers = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Turn tracks into a volume of scattering density.
+
+    Example: muscan reconstruct tracks.h5 -o volume.h5 --method poca --voxel 50
+    """
+    from muscan import pipeline
+
+    options: dict[str, Any] = {} if momentum is None else {"momentum": momentum}
+    with show.progress_bar(quiet) as progress:
+        pipeline.reconstruct(
+            tracks,
+            method=method,
+            voxel=voxel,
+            bounds=_numbers(bounds),
+            workers=workers,
+            output=output,
+            progress=progress,
+            **options,
+        )
+    _summary(output, quiet, as_json)
+
+
+@app.command()
+def identify(
+    volume: Annotated[Path, typer.Argument(help="Volume file.")],
+    output: Output,
+    tracks: Annotated[Path | None, typer.Option(help="The tracks it was made from.")] = None,
+    materials: Materials = None,
+    watch: Watch = "",
+    fail_on_alert: FailOnAlert = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> int:
+    """Find materials, regions, weights and alerts in a volume.
+
+    Example: muscan identify volume.h5 --tracks tracks.h5 -o alerts.json
+    """
+    from muscan import pipeline
+
+    with show.progress_bar(quiet) as progress:
+        report, _ = pipeline.identify(
+            volume,
+            tracks=tracks,
+            materials=materials or (),
+            watch=_names(watch),
+            output=output,
+            progress=progress,
+        )
+    if as_json:
+        show.print_json(report.model_dump(mode="json"))
+    elif not quiet:
+        show.print_alerts(report)
+    return ALERTED if fail_on_alert and report.alerts else OK
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="Folder of a scan.", metavar="DIR")],
+) -> None:
+    """Write a page with pictures (report.html) into a scan's folder.
+
+    Example: muscan report first-scan
+    """
+    from muscan import pipeline
+
+    print(f"Written: {pipeline.report(folder)}")
+
+
+@app.command()
+def info(
+    files: Annotated[list[Path], typer.Argument(help="Files of muscan.")],
+    as_json: Json = False,
+) -> None:
+    """Tell what a file holds, in words.
+
+    Example: muscan info hits.h5
+    """
+    from muscan import io
+
+    found = {str(path): io.describe(path) for path in files}
+    if as_json:
+        show.print_json(found)
+        return
+    for path, facts in found.items():
+        print(path)
+        show.print_facts(facts, "  ")
+
+
+def _summary(path: Path, quiet: bool, as_json: bool) -> None:
+    """Print what was written."""
+    if quiet and not as_json:
+        return
+    from muscan import io
+
+    facts: Mapping[str, Any] = {"file": str(path), **io.describe(path)}
+    if as_json:
+        show.print_json(facts)
+    else:
+        show.print_facts(facts)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _numbers(text: str | None) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise InputError(
+            "--bounds", f"'{text}' is not six numbers", "give xmin,xmax,ymin,ymax,zmin,zmax in mm"
+        ) from None

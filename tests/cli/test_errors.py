@@ -1,0 +1,177 @@
+"""Wrong input on the command line: one clear line, exit status 2, nothing half-written."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from muscan import io
+from muscan.cli import main
+from muscan.model.volume import Volume, VoxelGrid
+
+
+@pytest.fixture
+def run(capsys, tmp_path, monkeypatch):
+    """Run a command in an empty folder; returns its status, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stopped:
+            main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return int(stopped.value.code or 0), out, err
+
+    return call
+
+
+def assert_refused(result: tuple[int, str, str], *messages: str) -> None:
+    status, _, err = result
+    assert status == 2, err
+    assert err.startswith("muscan: error: ")
+    assert err.count("\n") == 1
+    for message in messages:
+        assert message in err
+
+
+SCENE = """
+name = "one box"
+detector = "blocks-lab"
+[[body]]
+name = "box"
+shape = "box"
+material = "{material}"
+centre_mm = [0, 0, {z}]
+size_mm = [{size}, 200, 200]
+{more}
+"""
+
+
+def scene_file(folder: Path, **changes: object) -> Path:
+    values = {"material": "iron", "z": 0, "size": 200, "more": ""} | changes
+    path = folder / "scene.toml"
+    path.write_text(SCENE.format(**values))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "messages"),
+    [
+        ({"material": "irn"}, ["irn", "did you mean 'iron'?"]),
+        ({"size": -200}, ["size_mm", "greater than 0"]),
+        ({"more": "colour = 'red'"}, ["colour", "unknown key"]),
+        ({"more": "material = 'lead'"}, ["not valid TOML"]),
+        ({"z": 5000}, ["box"]),
+        ({"z": 1600}, ["box"]),
+    ],
+)
+def test_wrong_scenes(run, tmp_path, changes, messages):
+    path = scene_file(tmp_path, **changes)
+    assert_refused(run("simulate", path, "-o", "hits.h5", "--minutes", 0.01), *messages)
+    assert [p.name for p in tmp_path.iterdir()] == ["scene.toml"]
+
+
+@pytest.mark.parametrize(
+    ("words", "messages"),
+    [
+        (["simulate", "contaner", "-o", "h.h5"], ["did you mean 'container'?"]),
+        (["simulate", "blocks", "-o", "h.h5", "--minutes", "-1"], ["minutes"]),
+        (["simulate", "blocks", "-o", "h.h5", "--flux", "guan"], ["guan"]),
+        (["simulate", "blocks", "-o", "h.h5", "--scattering", "none"], ["none"]),
+        (["simulate", "blocks", "-o", "none/h.h5", "--muons", "10"], ["does not exist"]),
+        (["simulate", "blocks"], ["output", "--help"]),
+        (["simulate", "blocks", "-o", "h.h5", "--minuts", "1"], ["--minuts"]),
+        (["scan", "none.h5", "--out", "d"], ["none.h5", "no such file"]),
+        (["track", "none.h5", "-o", "t.h5"], ["none.h5", "no such file"]),
+        (["import", "none.csv", "-o", "h.h5"], ["none.csv"]),
+        (["import", "none.csv", "--driver", "cvs", "-o", "h.h5"], ["did you mean 'csv'?"]),
+        (["materials", "show", "uraniun"], ["did you mean 'uranium'?"]),
+        (["detectors", "show", "portal"], ["portal"]),
+        (["info", "none.h5"], ["no such file"]),
+        (["no-such-command"], ["no-such-command"]),
+    ],
+)
+def test_wrong_options(run, tmp_path, words, messages):
+    assert_refused(run(*words), *messages)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_damaged_files_of_every_kind(run, tmp_path, hits, tracks):
+    io.write_hits(tmp_path / "hits.h5", hits)
+    io.write_tracks(tmp_path / "tracks.h5", tracks)
+    grid = VoxelGrid.from_bounds([[-100, -100, -100], [100, 100, 100]], 20.0)
+    values = np.ones(grid.shape, "f4")
+    io.write_volume(
+        tmp_path / "volume.h5", Volume(values, grid, "poca", values, values.astype("u4"))
+    )
+    commands = {"hits.h5": "track", "tracks.h5": "reconstruct", "volume.h5": "identify"}
+    for name, command in commands.items():
+        path = tmp_path / name
+        whole = path.read_bytes()
+        for content in (b"", b"not HDF5 at all", whole[: len(whole) // 2]):
+            path.write_bytes(content)
+            assert_refused(run(command, path, "-o", tmp_path / "out.json"), name)
+        path.write_bytes(whole)
+    assert_refused(run("track", tmp_path / "tracks.h5", "-o", "x.h5"), "muscan-hits")
+    assert {p.name for p in tmp_path.iterdir()} == set(commands)
+
+
+def test_nothing_left_to_reconstruct(run, tmp_path, hits, tracks):
+    io.write_tracks(tmp_path / "in.h5", tracks.take(tracks.side == 0))
+    assert_refused(run("reconstruct", "in.h5", "-o", "v.h5"), "in.h5", "both")
+    io.write_hits(tmp_path / "few.h5", hits.take(hits.panel == 0))
+    assert_refused(run("track", "few.h5", "-o", "t.h5"), "few.h5", "no event has a track")
+    nan = np.full_like(hits.u, np.nan)
+    io.write_hits(tmp_path / "nan.h5", replace(hits, u=nan, v=nan))
+    assert_refused(run("track", "nan.h5", "-o", "t.h5"), "nan.h5")
+    io.write_tracks(tmp_path / "t.h5", tracks)
+    away = "9000,9100,9000,9100,9000,9100"
+    assert_refused(run("reconstruct", "t.h5", "-o", "v.h5", "--bounds", away), "--bounds")
+    assert_refused(run("reconstruct", "t.h5", "-o", "v.h5", "--bounds", "1,2"), "--bounds")
+    assert_refused(run("reconstruct", "t.h5", "-o", "v.h5", "--bounds", "a,b"), "--bounds")
+    assert_refused(run("reconstruct", "t.h5", "-o", "v.h5", "--voxel", 0), "--voxel")
+    assert_refused(run("reconstruct", "t.h5", "-o", "v.h5", "--method", "pocca"), "'poca'")
+
+
+def test_a_volume_without_anything_known(run, tmp_path):
+    grid = VoxelGrid.from_bounds([[-100, -100, -100], [100, 100, 100]], 20.0)
+    nan = np.full(grid.shape, np.nan, "f4")
+    io.write_volume(tmp_path / "v.h5", Volume(nan, grid, "poca", nan, np.zeros(grid.shape, "u4")))
+    assert_refused(run("identify", "v.h5", "-o", "a.json"), "v.h5")
+    assert [p.name for p in tmp_path.iterdir()] == ["v.h5"]
+
+
+@pytest.mark.parametrize(
+    ("content", "messages"),
+    [
+        (b"", ["empty"]),
+        (b"event_id,panel,x_mm,y_mm\n0,0,1,2\n", ["z_mm"]),
+        (b"event_id,panel,x_mm,y_mm,z_mm\n0,0,1,2,abc\n", ["line 2"]),
+        (b"event_id,panel,x_mm,y_mm,z_mm\n0,9,1,2,1900\n", ["9"]),
+        (b"event_id,panel,x_mm,y_mm,z_mm\n", ["no hits"]),
+        (b"event_id,panel,x_mm,y_mm,z_mm\n0,0,nan,nan,1900\n", ["no hits"]),
+    ],
+)
+def test_wrong_csv(run, tmp_path, content, messages):
+    (tmp_path / "data.csv").write_bytes(content)
+    words = ["import", "data.csv", "--detector", "blocks-lab", "-o", "h.h5"]
+    assert_refused(run(*words), "data.csv", *messages)
+    assert [p.name for p in tmp_path.iterdir()] == ["data.csv"]
+
+
+def test_truncated_gzip(run, tmp_path):
+    rows = "".join(f"{i},0,1.5,2.5,1900\n" for i in range(5000))
+    packed = gzip.compress(b"event_id,panel,x_mm,y_mm,z_mm\n" + rows.encode())
+    (tmp_path / "data.csv.gz").write_bytes(packed[: len(packed) // 2])
+    words = ["import", "data.csv.gz", "--detector", "blocks-lab", "-o", "h.h5"]
+    assert_refused(run(*words), "data.csv.gz")
+    assert [p.name for p in tmp_path.iterdir()] == ["data.csv.gz"]
+
+
+def test_debug_shows_the_traceback(run):
+    status, _, err = run("--debug", "info", "none.h5")
+    assert status == 2
+    assert "Traceback" in err

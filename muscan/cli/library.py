@@ -23,7 +23,7 @@ def _group(name: str, text: str) -> typer.Typer:
     return group
 
 
-materials_app = _group("materials", "The material database: list, show, check.")
+materials_app = _group("materials", "The material database: list, show, check, add.")
 detectors_app = _group("detectors", "Detector layouts: list, show, check.")
 scenes_app = _group("scenes", "Scenes to simulate: list, show, check.")
 
@@ -88,6 +88,18 @@ def check_materials(files: list[Path]) -> None:
     for path in files:
         found = material.check_materials(path)
         print(f"{path}: {len(found)} materials, no fault found")
+
+
+@materials_app.command("add")
+def add_materials(files: list[Path]) -> None:
+    """Check material files and add them to your own, which layer over the shipped ones.
+
+    Example: muscan materials add my-materials.toml
+    """
+    from muscan.model import material
+
+    for path in files:
+        print(f"{path}: added as {material.add_materials(path)}")
 
 
 @detectors_app.command("list")

@@ -57,7 +57,10 @@ def validate(spec: type[SpecT], data: Any, source: str | Path, text: str = "") -
     try:
         return spec.model_validate(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        faults = error.errors(include_url=False)
+        # A misspelt key is both unknown and missing: say the first, which suggests the right one.
+        unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
+        first = (unknown or faults)[0]
         location = first["loc"]
         key = _dotted(location)
         line = _line_of(text, location)

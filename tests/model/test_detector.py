@@ -1,0 +1,122 @@
+"""Detectors: shipped layouts, technologies, panels at any pose, and what is refused."""
+
+import numpy as np
+import pytest
+
+from muscan import resources
+from muscan.errors import InputError
+from muscan.model.detector import load_detector, parse_detector
+from muscan.model.material import load_materials
+from muscan.model.scene import Scene, check_in_detector
+
+TWO = """
+name = "two"
+[inspection]
+min_mm = [-100, -100, -100]
+max_mm = [100, 100, 100]
+[[panel]]
+name = "top"
+group = "upper"
+technology = "gem"
+centre_mm = [0, 0, 200]
+[[panel]]
+name = "wall"
+group = "upper"
+technology = "rpc-glass-u"
+centre_mm = [300, 0, 0]
+u_axis = [0, 2, 0]
+v_axis = [0, 0, 1]
+size_mm = [400, 200]
+"""
+
+
+def refused(text):
+    with pytest.raises(InputError) as caught:
+        parse_detector(text, "two.toml")
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", sorted(resources.names("detectors/scanners")))
+def test_shipped_layouts_stand(name):
+    detector = load_detector(name)
+    assert detector.name == name
+    check_in_detector(Scene("empty"), detector)
+    materials = load_materials()
+    for panel in detector.panels:
+        assert panel.technology.material in materials
+        assert panel.technology.source or panel.technology.description
+    # The stored text alone gives the same detector.
+    again = parse_detector(detector.text, "stored")
+    assert (again.centres == detector.centres).all()
+    assert again.panels[0].technology == detector.panels[0].technology
+    assert again.text == detector.text
+
+
+@pytest.mark.parametrize("name", sorted(resources.names("detectors/panels")))
+def test_shipped_technologies_have_sources(name):
+    text = TWO.replace('"gem"', f'"{name}"')
+    technology = parse_detector(text, "two.toml").panels[0].technology
+    assert technology.source
+    assert technology.material in load_materials()
+
+
+def test_the_lab_is_that_of_the_reference_data():
+    detector = load_detector("blocks-lab")
+    assert detector.centres[:, 2].tolist() == [1900, 1600, 1300, -1300, -1600, -1900]
+    assert [panel.size for panel in detector.panels] == [(4000.0, 4000.0)] * 6
+    technology = detector.panels[0].technology
+    assert technology.resolution_mm == (0.3, 0.3)
+    assert technology.efficiency == 0.98
+    noise = technology.noise_hz_per_m2 * detector.panels[0].area_m2 * detector.gate_ns * 1e-9
+    assert noise == pytest.approx(0.01)
+
+
+def test_a_wall_panel():
+    wall = parse_detector(TWO, "two.toml").panels[1]
+    assert wall.normal == pytest.approx(np.array([1.0, 0.0, 0.0]))
+    assert wall.u == pytest.approx(np.array([0.0, 1.0, 0.0]))
+    assert wall.area_m2 == pytest.approx(0.08)
+    assert wall.sigma == (0.38, np.inf)
+    corners = wall.corners()
+    assert corners.min(axis=0) == pytest.approx(np.array([300, -200, -100]))
+    assert corners.max(axis=0) == pytest.approx(np.array([300, 200, 100]))
+
+
+def test_euler_angles_and_axes_agree():
+    turned = TWO.replace("u_axis = [0, 2, 0]\nv_axis = [0, 0, 1]", "rotation_deg = [90, 0, 90]")
+    a, b = parse_detector(TWO, "a").panels[1], parse_detector(turned, "b").panels[1]
+    assert a.u == pytest.approx(b.u)
+    assert a.v == pytest.approx(b.v)
+
+
+def test_panels_by_name_and_number():
+    detector = parse_detector(TWO, "two.toml")
+    assert detector.panel_index("wall") == detector.panel_index(1) == 1
+    with pytest.raises(InputError, match="no panel 'wal'; did you mean 'wall'"):
+        detector.panel_index("wal")
+
+
+@pytest.mark.parametrize(
+    "old, new, problem",
+    [
+        (
+            'technology = "gem"',
+            'technology = "gme"',
+            "no such panel technology; did you mean 'gem'",
+        ),
+        ('name = "wall"', 'name = "top"', "panel 'top' stands twice"),
+        ("size_mm = [400, 200]", "size_mm = [-400, 200]", "greater than 0"),
+        ("v_axis = [0, 0, 1]", "v_axis = [0, 1, 1]", "perpendicular"),
+        ("v_axis = [0, 0, 1]\n", "", "both u_axis and v_axis"),
+        ("max_mm = [100, 100, 100]", "max_mm = [100, -200, 100]", "must be below"),
+        ("group = ", "gruop = ", "unknown key; did you mean 'group'"),
+    ],
+)
+def test_wrong_layouts_are_refused(old, new, problem):
+    assert problem in refused(TWO.replace(old, new))
+
+
+def test_no_such_layout():
+    with pytest.raises(InputError, match="no such layout; did you mean 'baggage'"):
+        load_detector("bagage")

@@ -1,0 +1,142 @@
+"""The main job, its page, and the reader of any file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from muscan import io
+from muscan.errors import InputError, MissingExtraError
+from muscan.model.alerts import AlertReport
+from muscan.model.detector import Detector
+from muscan.model.events import Hits, Run, Tracks
+from muscan.model.scene import Scene, load_scene
+from muscan.model.volume import MaterialMap, Volume
+from muscan.pipeline.common import PathLike, Progress
+from muscan.pipeline.events import simulate, track
+from muscan.pipeline.volumes import identify, reconstruct
+
+
+def scan(
+    source: PathLike | Scene | None = None,
+    *,
+    output: PathLike,
+    minutes: float = 5.0,
+    seed: int = 0,
+    method: str = "poca",
+    voxel: float = 50.0,
+    detector: PathLike | Detector | None = None,
+    materials: Sequence[PathLike] = (),
+    watch: Sequence[str] = (),
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> AlertReport:
+    """Do the main job: simulate (or take recorded hits), track, reconstruct, identify.
+
+    Parameters
+    ----------
+    source : path or Scene, optional
+        A scene, or a hit file (``.h5``); the shipped ``container`` unless given.
+    output : path
+        Folder for ``hits.h5 tracks.h5 volume.h5 materials.h5 alerts.json``, and ``report.html``
+        where the extra ``report`` is installed; made if missing.
+    minutes, seed, method, voxel, detector, materials, watch, workers, progress
+        As in `simulate`, `reconstruct` and `identify`.
+
+    Returns
+    -------
+    AlertReport
+    """
+    folder = Path(output)
+    recorded = isinstance(source, (str, Path)) and Path(source).suffix in (".h5", ".muhits")
+    hits_file = Path(str(source)) if recorded else folder / "hits.h5"
+    scene = None if recorded else load_scene("container" if source is None else source)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(folder, f"cannot be made ({error.strerror})", "choose another") from error
+    if scene is not None:
+        simulate(
+            scene,
+            detector=detector,
+            minutes=minutes,
+            seed=seed,
+            materials=materials,
+            workers=workers,
+            output=hits_file,
+            progress=progress,
+        )
+    tracks_file, volume_file = folder / "tracks.h5", folder / "volume.h5"
+    layout = detector if recorded else None
+    track(hits_file, detector=layout, workers=workers, output=tracks_file, progress=progress)
+    if recorded:
+        io.copy_file(hits_file, folder / "hits.h5")
+    reconstruct(
+        tracks_file,
+        method=method,
+        voxel=voxel,
+        workers=workers,
+        output=volume_file,
+        progress=progress,
+    )
+    found, _ = identify(
+        volume_file,
+        tracks=tracks_file,
+        materials=materials,
+        watch=watch,
+        output=folder / "alerts.json",
+        progress=progress,
+    )
+    with suppress(MissingExtraError):
+        report(folder)
+    return found
+
+
+def report(folder: PathLike) -> Path:
+    """Write ``report.html`` from the files of a scan's folder.
+
+    Parameters
+    ----------
+    folder : path
+        With ``alerts.json`` and ``volume.h5``, and ``tracks.h5`` where there is one.
+
+    Returns
+    -------
+    Path
+        Of the page.
+
+    Raises
+    ------
+    MissingExtraError
+        If the extra ``report`` is not installed.
+    """
+    from muscan.report import render
+
+    folder = Path(folder)
+    volume = io.read_volume(folder / "volume.h5")
+    run = volume.run or Run()
+    facts = {"Data": run.source, **{name.replace("_", " "): n for name, n in run.counts.items()}}
+    page = render(io.read_alerts(folder / "alerts.json"), volume, facts)
+    io.write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def read(path: PathLike) -> Hits | Tracks | Volume | MaterialMap | AlertReport:
+    """Read any file of muscan; its ``format`` says what it is.
+
+    Raises
+    ------
+    InputError
+        If it is none, or damaged.
+    """
+    path = Path(path)
+    if path.suffix == ".json":
+        return io.read_alerts(path)
+    readers = {
+        "muscan-hits": io.read_hits,
+        "muscan-tracks": io.read_tracks,
+        "muscan-volume": io.read_volume,
+        "muscan-materials": io.read_materials,
+    }
+    return readers[io.format_of(path)](path)

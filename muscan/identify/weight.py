@@ -1,0 +1,130 @@
+"""Masses, from scattering: λ integrated over volume, over the mass scattering power.
+
+The integral of λ over a region does not change when the reconstruction blurs it, while its peak
+does; so masses are taken from integrals. For an object in cargo the integral of the *excess*
+lacks what the object displaced, and is scaled by λ / (λ − background). What is not known of the
+material is part of the interval: the mass is a mixture over the posterior of the materials.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from muscan.identify.match import MODEL_SPREAD, UNKNOWN_RANGE, Candidates, posterior
+from muscan.model.alerts import Interval
+from muscan.model.volume import Volume
+
+FloatArray = NDArray[np.float64]
+
+#: Limits of a central 68 % interval.
+CENTRAL: Final = (0.15865525, 0.84134475)
+#: Range of mass scattering power that any matter has [mrad²/cm per g/cm³]: 0.4 for hydrogen
+#: (X0 = 63 g/cm²) to 4.2 for uranium (6.0 g/cm²), PDG; what is unknown is evenly spread in it.
+POWER_RANGE: Final = (0.4, 4.2)
+#: Matter with less scattering density than this counts as empty [mrad²/cm].
+EMPTY: Final = 0.01
+
+
+def mixture_interval(values: FloatArray, sigmas: FloatArray, probability: FloatArray) -> Interval:
+    """Return the median and central 68 % interval of a mixture of normal distributions.
+
+    Parameters
+    ----------
+    values, sigmas, probability : ndarray, shape (k,)
+        Mean, standard deviation and weight of each; weights sum to one. Negative values are cut
+        off at zero.
+    """
+    sigmas = np.maximum(sigmas, 1e-9 * np.abs(values) + 1e-12)
+    low = float((values - 8 * sigmas).min())
+    high = float((values + 8 * sigmas).max())
+    limits = []
+    for target in (0.5, *CENTRAL):
+        below, above = low, high
+        for _ in range(60):
+            middle = (below + above) / 2
+            if float(probability @ ndtr((middle - values) / sigmas)) < target:
+                below = middle
+            else:
+                above = middle
+        limits.append(max((below + above) / 2, 0.0))
+    return Interval(value=limits[0], low=limits[1], high=limits[2])
+
+
+def object_mass(
+    kinds: Candidates,
+    probability: FloatArray,
+    integral: float,
+    sigma: float,
+    scattering_density: float,
+    background: float,
+) -> Interval:
+    """Return the mass [kg] of an object.
+
+    Parameters
+    ----------
+    kinds : Candidates
+        The materials.
+    probability : ndarray, shape (k,)
+        Their posterior for this object.
+    integral, sigma : float
+        Integral of its excess scattering density and standard deviation [mrad²/cm · cm³].
+    scattering_density, background : float
+        λ of the object and of the cargo that it displaced [mrad²/cm].
+    """
+    displaced = scattering_density / max(scattering_density - background, 0.1 * scattering_density)
+    spread = np.hypot(sigma, MODEL_SPREAD * integral)
+    power, weight = _powers(kinds, probability)
+    grams = integral * displaced / power
+    return mixture_interval(grams / 1000.0, spread * displaced / power / 1000.0, weight)
+
+
+def _powers(kinds: Candidates, probability: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return scattering powers and their weights, ``unknown`` spread over `POWER_RANGE`."""
+    spread = np.geomspace(*POWER_RANGE, 9)
+    share = np.full(len(spread), probability[0] / len(spread))
+    kept = np.flatnonzero(probability[1:] > 1e-6) + 1
+    power = np.concatenate([spread, kinds.power[kept]])
+    weight = np.concatenate([share, probability[kept]])
+    return power, weight / weight.sum()
+
+
+def total_mass(kinds: Candidates, volume: Volume, known: NDArray[np.bool_]) -> Interval:
+    """Return the mass [kg] of all matter in a volume.
+
+    Each voxel adds its λ times the mean inverse scattering power of what such a λ can be. The
+    statistical errors of voxels add in squares. What the materials are is common to all voxels
+    of a kind, so that part of the uncertainty adds linearly.
+    """
+    values = volume.values[known].astype(float)
+    sigma = volume.uncertainty[known].astype(float)
+    litre = volume.grid.voxel_volume_mm3 / 1e6
+    nodes = np.geomspace(EMPTY, UNKNOWN_RANGE[1], 200)
+    mean, spread = _inverse_power(kinds, nodes)
+    clipped = np.clip(values, *nodes[[0, -1]])
+    inverse = np.interp(np.log(clipped), np.log(nodes), mean)
+    kilograms = litre * float(values @ inverse)
+    statistical = litre * float(np.sqrt(np.square(sigma * inverse).sum()))
+    material = litre * float(
+        np.maximum(values, 0.0) @ np.interp(np.log(clipped), np.log(nodes), spread)
+    )
+    width = float(np.sqrt(statistical**2 + material**2 + (MODEL_SPREAD * kilograms) ** 2))
+    return Interval(
+        value=max(kilograms, 0.0), low=max(kilograms - width, 0.0), high=max(kilograms + width, 0.0)
+    )
+
+
+def _inverse_power(kinds: Candidates, nodes: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return mean and standard deviation of 1 / scattering power given λ, shapes (n,).
+
+    λ is taken as known to 20 %: neighbouring materials count, as they do in blurred voxels.
+    """
+    weight = posterior(kinds, nodes, 0.2 * nodes)
+    inverse = 1 / kinds.power
+    inverse[0] = np.mean(1 / np.geomspace(*POWER_RANGE, 9))
+    mean = weight @ inverse
+    variance = weight @ np.square(inverse) - mean**2
+    return mean, np.sqrt(np.maximum(variance, 0.0))

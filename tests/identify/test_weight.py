@@ -1,0 +1,95 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import norm
+
+from muscan.identify.match import candidates, posterior
+from muscan.identify.segment import known_voxels
+from muscan.identify.weight import mixture_interval, object_mass, total_mass
+
+
+def test_one_component_gives_its_own_quantiles():
+    interval = mixture_interval(np.array([50.0]), np.array([4.0]), np.array([1.0]))
+    assert interval.value == pytest.approx(50.0, abs=1e-3)
+    assert (interval.low, interval.high) == pytest.approx((46.0, 54.0), abs=1e-3)
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(1, 100), st.floats(0.1, 30), st.floats(0.05, 1)),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_mixture_interval_holds_68_percent(parts):
+    values, sigmas, weights = np.array(parts).T
+    weights = weights / weights.sum()
+    interval = mixture_interval(values, sigmas, weights)
+    for limit, share in ((interval.value, 0.5), (interval.low, 0.1587), (interval.high, 0.8413)):
+        around = limit * (1 + np.array([-1e-5, 1e-5]))  # files keep six digits
+        below, above = norm.cdf(around[:, None], values, sigmas) @ weights
+        assert limit == 0 or below - 1e-4 <= share <= above + 1e-4
+
+
+def test_mass_of_a_known_material_is_integral_over_power(materials):
+    kinds = candidates(materials)
+    lead = kinds.names.index("lead")
+    certain = np.eye(len(kinds))[lead]
+    litre, density = 1000.0, 44.5
+    interval = object_mass(kinds, certain, density * litre, 0.1 * density * litre, density, 0.0)
+    assert interval.value == pytest.approx(density * litre / kinds.power[lead] / 1000, rel=1e-3)
+    assert interval.value == pytest.approx(11.35, rel=0.02)
+    assert (interval.high - interval.low) / 2 == pytest.approx(0.104 * interval.value, rel=0.02)
+
+
+def test_what_the_object_displaced_is_added(materials):
+    kinds = candidates(materials)
+    water = np.eye(len(kinds))[kinds.names.index("water")]
+    true_integral, background = 0.693 * 1e5, 0.28
+    excess = true_integral * (0.693 - background) / 0.693
+    interval = object_mass(kinds, water, excess, 0.05 * excess, 0.693, background)
+    assert interval.value == pytest.approx(100.0, rel=0.01)
+
+
+def test_unknown_material_widens_the_interval(materials):
+    kinds = candidates(materials)
+    lead = np.eye(len(kinds))[kinds.names.index("lead")]
+    unknown = np.eye(len(kinds))[0]
+    narrow = object_mass(kinds, lead, 1e4, 500.0, 28.0, 0.0)
+    wide = object_mass(kinds, unknown, 1e4, 500.0, 28.0, 0.0)
+    assert wide.high / wide.low > 3 * narrow.high / narrow.low
+    assert wide.low < 1e4 / 4.2 / 1000 * 2
+    assert wide.high > 1e4 / 2.0 / 1000
+
+
+@pytest.mark.parametrize("name, density", [("water", 1.0), ("steel", 7.87), ("fruit", 0.4)])
+def test_total_mass_of_a_block(materials, make_volume, name, density):
+    values = np.zeros((20, 20, 20))
+    values[5:15, 5:15, 5:15] = materials[name].mass_scattering_power * density
+    volume = make_volume(values, sigma=0.01, noise=0.01)
+    interval = total_mass(candidates(materials), volume, known_voxels(volume))
+    truth = density * 0.5**3 * 1000
+    assert interval.low <= truth <= interval.high
+    assert interval.value == pytest.approx(truth, rel=0.15)
+
+
+def test_total_mass_of_nothing_contains_nothing(materials, make_volume):
+    volume = make_volume(np.zeros((20, 20, 20)), sigma=0.05, noise=0.05)
+    interval = total_mass(candidates(materials), volume, known_voxels(volume))
+    assert interval.low == 0
+    assert interval.value < 5.0
+
+
+def test_statistical_errors_add_in_squares(materials, make_volume):
+    """Two equal halves: the relative error of the sum shrinks by √2 when only noise counts."""
+    kinds = candidates(materials, {"water": 1e6})
+    power = materials["water"].mass_scattering_power
+
+    def relative(shape):
+        volume = make_volume(np.full(shape, power), sigma=20.0)
+        interval = total_mass(kinds, volume, known_voxels(volume))
+        return (interval.high - interval.value) / interval.value
+
+    assert relative((8, 4, 4)) == pytest.approx(relative((4, 4, 4)) / np.sqrt(2), rel=0.05)
+    assert posterior(kinds, np.array([power]), np.array([0.1])).max() > 0.9

@@ -32,6 +32,7 @@ Watch = Annotated[
     str,
     typer.Option(help="Materials or categories to raise, separated by commas.", metavar="NAMES"),
 ]
+Flux = Annotated[str, typer.Option(help="Flux model of the sky.")]
 FailOnAlert = Annotated[bool, typer.Option(help="Exit with status 3 if there are alerts.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
 
@@ -53,6 +54,7 @@ def scan(
     detector: Detector = None,
     materials: Materials = None,
     watch: Watch = "",
+    flux: Flux = "guan2015",
     workers: Workers = None,
     fail_on_alert: FailOnAlert = False,
     quiet: Quiet = False,
@@ -75,6 +77,7 @@ def scan(
             detector=detector,
             materials=materials or (),
             watch=_names(watch),
+            flux=flux,
             workers=workers,
             progress=progress,
         )
@@ -99,8 +102,11 @@ def simulate(
         int | None, typer.Option(help="Muons to generate, instead of --minutes.", min=1)
     ] = None,
     detector: Detector = None,
-    flux: Annotated[str, typer.Option(help="Flux model.")] = "guan2015",
+    flux: Flux = "guan2015",
     scattering: Annotated[str, typer.Option(help="moliere or highland.")] = "moliere",
+    rate_scale: Annotated[
+        float, typer.Option(help="Factor on the flux, to match a rate measured at your place.")
+    ] = 1.0,
     materials: Materials = None,
     seed: Seed = 0,
     workers: Workers = None,
@@ -122,6 +128,7 @@ def simulate(
             seed=seed,
             flux=flux,
             scattering=scattering,
+            rate_scale=rate_scale,
             materials=materials or (),
             workers=workers,
             output=output,
@@ -200,6 +207,7 @@ def reconstruct(
     momentum: Annotated[
         str | None, typer.Option(help="measured or spectrum, for methods that use it.")
     ] = None,
+    flux: Flux = "guan2015",
     workers: Workers = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -217,6 +225,7 @@ def reconstruct(
             method=method,
             voxel=voxel,
             bounds=_numbers(bounds),
+            flux=flux,
             workers=workers,
             output=output,
             progress=progress,
@@ -232,6 +241,7 @@ def identify(
     tracks: Annotated[Path | None, typer.Option(help="The tracks it was made from.")] = None,
     materials: Materials = None,
     watch: Watch = "",
+    flux: Flux = "guan2015",
     fail_on_alert: FailOnAlert = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -248,6 +258,7 @@ def identify(
             tracks=tracks,
             materials=materials or (),
             watch=_names(watch),
+            flux=flux,
             output=output,
             progress=progress,
         )

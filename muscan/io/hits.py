@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from muscan.errors import InputError
 from muscan.io import hdf5, schema
 from muscan.model.detector import Detector
-from muscan.model.events import Hits, MomentumMeasurements, Muons, Run
+from muscan.model.events import Hits, MomentumMeasurements, Muons, Run, join_hits
 
 #: Hits read at a time where a file is streamed; about 80 MB in memory.
 STREAM_ROWS = 2_000_000
@@ -123,12 +123,7 @@ def read_hits(path: Path) -> Hits:
     for part in parts:
         for name, count in part.run.counts.items():
             counts[name] = counts.get(name, 0) + count
-    momenta = [part.momenta for part in parts if part.momenta is not None]
-    return replace(
-        Hits.join(parts),
-        run=replace(parts[0].run, counts=counts),
-        momenta=MomentumMeasurements.join(momenta) if momenta else None,
-    )
+    return replace(join_hits(parts), run=replace(parts[0].run, counts=counts))
 
 
 def read_truth(path: Path) -> tuple[Muons, str]:

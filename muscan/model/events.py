@@ -142,6 +142,14 @@ class Hits(Columns):
     momenta: MomentumMeasurements | None = None
 
 
+def join_hits(parts: list[Hits]) -> Hits:
+    """Return the hits and momenta of all parts, one after the other; the rest is the last's."""
+    momenta = [part.momenta for part in parts if part.momenta is not None]
+    return replace(
+        Hits.join(parts), momenta=MomentumMeasurements.join(momenta) if momenta else None
+    )
+
+
 @dataclass(frozen=True)
 class Tracks(Columns):
     """Straight tracks, at most one in and one out an event, those of an event adjacent.

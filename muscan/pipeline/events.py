@@ -15,7 +15,7 @@ from muscan import io
 from muscan.errors import InputError
 from muscan.io import drivers
 from muscan.model.detector import Detector, load_detector
-from muscan.model.events import Hits, Run, Tracks
+from muscan.model.events import Hits, Run, Tracks, join_hits
 from muscan.model.material import load_materials
 from muscan.model.scene import Scene, load_scene
 from muscan.pipeline.common import PathLike, Progress, counted, summed
@@ -34,6 +34,7 @@ def simulate(
     seed: int = 0,
     flux: str = "guan2015",
     scattering: str = "moliere",
+    rate_scale: float = 1.0,
     materials: Sequence[PathLike] = (),
     workers: int | None = None,
     output: PathLike | None = None,
@@ -57,6 +58,8 @@ def simulate(
         Flux model, such as ``"guan2015"``.
     scattering : {"moliere", "highland"}
         Model of multiple scattering.
+    rate_scale : float
+        Factor on the flux, to match a rate measured at your place.
     materials : sequence of path
         Material files to lay over the shipped ones.
     workers : int, optional
@@ -86,13 +89,13 @@ def simulate(
         seed=seed,
         flux=flux,
         scattering=scattering,
+        rate_scale=rate_scale,
         materials=load_materials(materials),
         workers=workers,
     )
     chunks = counted(simulation.chunks(), "simulate", simulation.n_chunks, progress)
     if output is None:
-        hits = Hits.join([hits for hits, _ in chunks])
-        return replace(hits, run=simulation.run)
+        return replace(join_hits([hits for hits, _ in chunks]), run=simulation.run)
     with io.HitsWriter(Path(output), simulation.detector, simulation.scene.text) as writer:
         for hits, truth in chunks:
             writer.append(hits, truth)
@@ -153,17 +156,20 @@ def import_hits(
         mapping=None if mapping is None else Path(mapping),
         progress=progress,
     )
-    for note in source.notes:
-        warnings.warn(note, stacklevel=2)
     chunks = _nonempty(source.chunks(), paths)
     if output is None:
-        hits = Hits.join(list(chunks))
-        return replace(hits, run=_with_live_time(source.run, live_time))
-    with io.HitsWriter(Path(output), source.detector) as writer:
-        for hits in chunks:
-            writer.append(hits)
-        writer.run = _with_live_time(source.run, live_time)
-    return Path(output)
+        result: Hits | Path = replace(
+            join_hits(list(chunks)), run=_with_live_time(source.run, live_time)
+        )
+    else:
+        result = Path(output)
+        with io.HitsWriter(result, source.detector) as writer:
+            for hits in chunks:
+                writer.append(hits)
+            writer.run = _with_live_time(source.run, live_time)
+    for note in source.notes:
+        warnings.warn(note, stacklevel=2)
+    return result
 
 
 def track(

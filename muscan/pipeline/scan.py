@@ -29,6 +29,7 @@ def scan(
     detector: PathLike | Detector | None = None,
     materials: Sequence[PathLike] = (),
     watch: Sequence[str] = (),
+    flux: str = "guan2015",
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> AlertReport:
@@ -41,7 +42,7 @@ def scan(
     output : path
         Folder for ``hits.h5 tracks.h5 volume.h5 materials.h5 alerts.json``, and ``report.html``
         where the extra ``report`` is installed; made if missing.
-    minutes, seed, method, voxel, detector, materials, watch, workers, progress
+    minutes, seed, method, voxel, detector, materials, watch, flux, workers, progress
         As in `simulate`, `reconstruct` and `identify`.
 
     Returns
@@ -62,6 +63,7 @@ def scan(
             detector=detector,
             minutes=minutes,
             seed=seed,
+            flux=flux,
             materials=materials,
             workers=workers,
             output=hits_file,
@@ -76,6 +78,7 @@ def scan(
         tracks_file,
         method=method,
         voxel=voxel,
+        flux=flux,
         workers=workers,
         output=volume_file,
         progress=progress,
@@ -85,6 +88,7 @@ def scan(
         tracks=tracks_file,
         materials=materials,
         watch=watch,
+        flux=flux,
         output=folder / "alerts.json",
         progress=progress,
     )

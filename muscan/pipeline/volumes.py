@@ -14,6 +14,7 @@ from muscan.errors import InputError
 from muscan.model.alerts import AlertReport
 from muscan.model.events import Tracks, pair_tracks
 from muscan.model.material import MaterialDatabase, load_materials
+from muscan.model.spectrum import sea_level_spectrum
 from muscan.model.volume import MaterialMap, Volume, VoxelGrid
 from muscan.pipeline.common import PathLike, Progress, naming
 
@@ -24,6 +25,7 @@ def reconstruct(
     method: str = "poca",
     voxel: float = 50.0,
     bounds: Sequence[float] | None = None,
+    flux: str = "guan2015",
     workers: int | None = None,
     output: PathLike | None = None,
     progress: Progress | None = None,
@@ -41,6 +43,8 @@ def reconstruct(
         Size of the voxels [mm].
     bounds : sequence of 6 float, optional
         xmin, xmax, ymin, ymax, zmin, zmax [mm]; the layout's inspected space unless given.
+    flux : str
+        Flux model from which the spectrum of unknown momenta follows.
     workers : int, optional
         Threads; all cores unless given.
     output : path, optional
@@ -66,7 +70,15 @@ def reconstruct(
     if progress is not None:
         progress("reconstruct", None)
     with naming("tracks", tracks):
-        volume = run_method(pair_tracks(found), grid, method, workers=workers, **options)
+        volume = run_method(
+            pair_tracks(found),
+            grid,
+            method,
+            spectrum=sea_level_spectrum(flux),
+            detector=found.detector,
+            workers=workers,
+            **options,
+        )
         if not (volume.n_muons > 0).any():
             raise InputError("tracks", "no muon goes through the volume", "check --bounds")
     volume = replace(volume, run=found.run)
@@ -82,6 +94,7 @@ def identify(
     tracks: PathLike | Tracks | None = None,
     materials: Sequence[PathLike] | MaterialDatabase = (),
     watch: Sequence[str] = (),
+    flux: str = "guan2015",
     output: PathLike | None = None,
     progress: Progress | None = None,
 ) -> tuple[AlertReport, MaterialMap]:
@@ -97,6 +110,8 @@ def identify(
         Material files to lay over the shipped ones, or a database.
     watch : sequence of str
         Names or categories of materials whose alerts are raised in severity.
+    flux : str
+        Flux model from which the spectrum of unknown momenta follows.
     output : path, optional
         Alert file (JSON) to write, with ``materials.h5`` beside it.
     progress : callable, optional
@@ -122,7 +137,7 @@ def identify(
         materials if isinstance(materials, MaterialDatabase) else load_materials(tuple(materials))
     )
     with naming("volume", volume), naming("tracks", tracks):
-        report, labels = run_identify(found, muons, database, watch=watch)
+        report, labels = run_identify(found, muons, database, watch=watch, flux=flux)
     if output is not None:
         io.write_materials(Path(output).with_name("materials.h5"), labels)
         io.write_alerts(Path(output), report)

@@ -1,0 +1,189 @@
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal
+
+from muscan.kernels import em
+from muscan.kernels.region import block_ratios, profile, region_sums
+from muscan.kernels.traversal import Grid
+
+GRID = Grid(-200.0, -200.0, -200.0, 50.0, 50.0, 50.0, 8, 8, 8)
+CELLS = 512
+POWERS = np.array([[20.0, 4.0, 1.0, 0.3]])
+WEIGHTS = np.array([[0.1, 0.3, 0.4, 0.2]])
+
+
+@pytest.fixture(scope="module")
+def muons():
+    """A few muons with random tracks: paths, what was seen, momentum classes."""
+    rng = np.random.default_rng(3)
+    n = 40
+    u = np.concatenate([rng.normal(0, 0.2, (n, 2)), -np.ones((n, 1))], axis=1)
+    u /= np.linalg.norm(u, axis=1)[:, None]
+    w = u + rng.normal(0, 0.02, (n, 3))
+    w /= np.linalg.norm(w, axis=1)[:, None]
+    vertex = rng.uniform(-150, 150, (n, 3))
+    p, q = vertex - 400 * u, vertex + 400 * w
+    p_cov = np.broadcast_to(np.diag([0.04, 0.04, 1e-6, 1e-6]), (n, 4, 4)).copy()
+    counts = np.empty(n, np.int64)
+    em.count_visits(GRID, p, u, q, w, counts)
+    first = np.concatenate([[0], np.cumsum(counts)])
+    paths = em.Paths(
+        first,
+        np.empty(first[-1], np.int32),
+        np.empty(first[-1], np.float32),
+        np.empty(n, np.float32),
+    )
+    reference = np.empty((n, 2))
+    em.trace(GRID, p, u, q, w, paths, reference)
+    seen = em.Observed(
+        np.empty((n, 4), np.float32), np.empty((n, 6), np.float32), np.empty((n, 3), np.float32)
+    )
+    none = np.zeros((n, 3), np.float32)
+    em.observe(p, u, p_cov, q, w, p_cov, none, none, 0.5, reference, paths.top, 8e-5, seen)
+    mixture = em.Mixture(
+        POWERS, WEIGHTS, np.zeros(n, np.int32), np.full(n, 0.9, np.float32), 0.003, 100.0
+    )
+    return paths, seen, mixture, (p, u, q, w)
+
+
+@pytest.fixture(scope="module")
+def density():
+    return np.random.default_rng(4).lognormal(-3, 1, CELLS)
+
+
+def elements(paths, density, n):
+    """S by adding up thin slices of the path: the slow way."""
+    sums = np.zeros(3)
+    t = float(paths.top[n])
+    for m in range(paths.first[n], paths.first[n + 1]):
+        length = float(paths.length[m])
+        at = t - (np.arange(200) + 0.5) / 200 * length
+        value = density[paths.voxel[m]] * length / 200
+        sums += value * np.array([200, at.sum(), (at**2).sum()])
+        t -= length
+    return sums
+
+
+def log_density(paths, seen, mixture, density, n):
+    """The mixture by scipy's normal distributions."""
+    s = mixture.scale[n] * elements(paths, density, n) + seen.fixed[n]
+    once = 1e4 * np.array([1, 0, float(paths.top[n]) ** 2 / 3])
+    total = 0.0
+    powers, weights = POWERS[0], WEIGHTS[0] * (1 - 0.003)
+    parts = [(power * s, weight) for power, weight in zip(powers, weights, strict=True)]
+    for extra, weight in [*parts, (once, 0.003)]:
+        product = weight
+        for plane in range(2):
+            aa, ab, bb = seen.noise[n, 3 * plane : 3 * plane + 3] + extra
+            normal = multivariate_normal(cov=[[aa, ab], [ab, bb]], allow_singular=False)
+            product *= normal.pdf(seen.data[n, 2 * plane : 2 * plane + 2]) * 2 * np.pi
+        total += product
+    return np.log(total)
+
+
+def value(muons, density):
+    paths, seen, mixture, _ = muons
+    return em.likelihood(paths, seen, mixture, density, 0, 40, 1, np.zeros(CELLS))
+
+
+def test_path_integrals_match_thin_slices(muons, density):
+    for n in range(40):
+        found = em.project(muons[0], density, n)
+        expected = elements(muons[0], density, n)
+        assert found == pytest.approx(expected, rel=1e-3, abs=1e-3 * expected[2] / 100)
+
+
+def test_paths_run_through_the_grid_from_top_to_bottom(muons):
+    paths = muons[0]
+    for n in range(40):
+        own = slice(paths.first[n], paths.first[n + 1])
+        assert paths.length[own].sum() == pytest.approx(2 * paths.top[n], rel=1e-5)
+        heights = paths.voxel[own] % 8
+        assert (np.diff(heights) <= 0).all()
+
+
+def test_angles_and_offsets_match_the_tracks(muons):
+    _, seen, _, (_, u, _, w) = muons
+    scattering = np.arccos(np.einsum("ij,ij->i", u, w))
+    found = np.arctan(np.hypot(seen.data[:, 0], seen.data[:, 2]) * 1e-3)
+    assert found == pytest.approx(scattering, rel=1e-4)
+    # The tracks meet: where they do, offset and angle are in proportion, b = a T.
+    ratio = seen.data[:, 1] / seen.data[:, 0]
+    other = seen.data[:, 3] / seen.data[:, 2]
+    clear = np.abs(seen.data[:, [0, 2]]).min(axis=1) > 3
+    assert clear.sum() > 10
+    assert ratio[clear] == pytest.approx(other[clear], abs=0.2)
+
+
+def test_likelihood_matches_scipy(muons, density):
+    paths, seen, mixture, _ = muons
+    expected = [log_density(paths, seen, mixture, density, n) for n in range(40)]
+    found = [
+        em.likelihood(paths, seen, mixture, density, n, n + 1, 1, np.zeros(CELLS))
+        for n in range(40)
+    ]
+    assert found == pytest.approx(expected, rel=1e-5, abs=1e-4)
+
+
+def test_gradient_matches_finite_differences(muons, density):
+    paths, seen, mixture, _ = muons
+    gradient = np.zeros(CELLS)
+    em.likelihood(paths, seen, mixture, density, 0, 40, 1, gradient)
+    for voxel in np.argsort(-np.abs(gradient))[:60:6]:
+        step = 1e-3 * density[voxel]
+        up, down = density.copy(), density.copy()
+        up[voxel] += step
+        down[voxel] -= step
+        slope = (value(muons, up) - value(muons, down)) / (2 * step)
+        assert gradient[voxel] == pytest.approx(slope, rel=1e-3, abs=1e-4)
+
+
+def test_every_other_muon_and_the_rest_are_all(muons, density):
+    paths, seen, mixture, _ = muons
+    even, odd, both = np.zeros(CELLS), np.zeros(CELLS), np.zeros(CELLS)
+    parts = em.likelihood(paths, seen, mixture, density, 0, 40, 2, even)
+    parts += em.likelihood(paths, seen, mixture, density, 1, 40, 2, odd)
+    assert parts == pytest.approx(em.likelihood(paths, seen, mixture, density, 0, 40, 1, both))
+    assert even + odd == pytest.approx(both)
+
+
+def test_information_is_the_sum_of_squared_scores(muons, density):
+    paths, seen, mixture, _ = muons
+    squares, numbers = np.zeros(CELLS), np.zeros(CELLS, np.uint32)
+    em.information(paths, seen, mixture, density, 0, 40, squares, numbers)
+    expected = np.zeros(CELLS)
+    for n in range(40):
+        own = np.zeros(CELLS)
+        em.likelihood(paths, seen, mixture, density, n, n + 1, 1, own)
+        expected += own**2
+    assert squares == pytest.approx(expected)
+    assert numbers.sum() == len(paths.voxel)
+
+
+def test_region_profile_is_the_likelihood_of_a_filled_region(muons, density):
+    paths, seen, mixture, _ = muons
+    mask = np.zeros((8, 8, 8), bool)
+    mask[3:6, 3:6, 3:6] = True
+    mask = mask.ravel()
+    outside, inside = np.empty((40, 3)), np.empty((40, 3))
+    region_sums(paths, density, mask, 0, 40, outside, inside)
+    rows = np.arange(40)
+    filled = np.where(mask, 0.3, density)
+    gradient = np.zeros(CELLS)
+    expected = em.likelihood(paths, seen, mixture, filled, 0, 40, 1, gradient)
+    found, slope, _ = profile(paths, seen, mixture, rows, outside, inside, 0.3)
+    assert found == pytest.approx(expected, rel=1e-9)
+    assert slope == pytest.approx(gradient[mask].sum(), rel=1e-6)
+
+
+def test_block_ratios_are_differences_of_likelihoods(muons, density):
+    paths, seen, mixture, _ = muons
+    i, j, k = np.indices((8, 8, 8)) // 4
+    block = ((i * 2 + j) * 2 + k).astype(np.int32).ravel()
+    ratios = np.zeros(8)
+    block_ratios(paths, seen, mixture, density, block, 0.2, 0, 40, ratios)
+    for number in range(8):
+        raised = np.where(block == number, density + 0.2, density)
+        expected = value(muons, raised) - value(muons, density)
+        # A path may leave a block and come back to it where it bends.
+        assert ratios[number] == pytest.approx(expected, rel=0.02, abs=0.05)

@@ -14,7 +14,7 @@ import muscan
 from muscan import io, resources
 from muscan.cli import main
 
-HIDDEN_CUBE = "hidden-cube"
+HIDDEN_CUBE = "hidden cube"
 
 
 def run(*words: object) -> int:
@@ -33,7 +33,7 @@ def first_scan(tmp_path_factory) -> Path:
 
 def cube_centre() -> np.ndarray:
     bodies = muscan.load_scene("container").bodies
-    return np.array(next(body.centre_mm for body in bodies if body.name == HIDDEN_CUBE))
+    return np.array(next(body.centre for body in bodies if body.name == HIDDEN_CUBE))
 
 
 def test_every_file_is_there_and_reads_back(first_scan):

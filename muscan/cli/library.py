@@ -208,7 +208,11 @@ def _list(kind: str, describe: Any, as_json: bool) -> None:
     from muscan import resources
 
     found = {name: describe(path) for name, path in resources.names(kind).items()}
-    show.print_json(found) if as_json else show.print_facts(found)
+    if as_json:
+        show.print_json(found)
+        return
+    show.print_facts(found)
+    print(f"Put your own into {resources.user_folder(kind)}, or give a path.")
 
 
 def _corner(point: Any) -> str:

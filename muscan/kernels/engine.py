@@ -20,6 +20,7 @@ from muscan.kernels.geometry import (
 from muscan.kernels.response import add_noise, record_crossings, sort_by_time, triggers
 from muscan.kernels.source import draw_muon
 from muscan.kernels.transport import cross_segment
+from muscan.kernels.transport import follow as move
 
 MUON_MASS = 0.1056583755  # GeV
 LIGHT = 299.792458  # mm/ns
@@ -74,25 +75,6 @@ def longest_step(length, per_x0, beta_p):  # type: ignore[no-untyped-def]
     if length * per_mm > TURN * TURN:
         length = TURN * TURN / per_mm
     return length
-
-
-@njit(cache=True, nogil=True)
-def _turned(dx, dy, dz, sx, sy, ox, oy):  # type: ignore[no-untyped-def]
-    """Return a direction after a deflection, and the displacement, in global coordinates.
-
-    The two axes across the direction are those of T. Duff et al., JCGT 6(1):1 (2017).
-    """
-    sign = math.copysign(1.0, dz)
-    a = -1.0 / (sign + dz)
-    b = dx * dy * a
-    ax, ay, az = 1.0 + sign * dx * dx * a, sign * b, -sign * dx
-    bx, by, bz = b, sign + dy * dy * a, -dy
-    nx, ny, nz = dx + sx * ax + sy * bx, dy + sx * ay + sy * by, dz + sx * az + sy * bz
-    norm = 1.0 / math.sqrt(nx * nx + ny * ny + nz * nz)
-    return (
-        nx * norm, ny * norm, nz * norm,
-        ox * ax + oy * bx, ox * ay + oy * by, ox * az + oy * bz,
-    )  # fmt: skip
 
 
 @njit(cache=True, nogil=True)
@@ -165,8 +147,7 @@ def follow(rng, g, tables, per_x0, p, x, y, z, dx, dy, dz, panels, crossings):  
                 if matter > length:
                     share, owed = length / matter, 0.0
                     ox, oy, travelled = ox * share, oy * share, travelled * share
-            fx, fy, fz, gx, gy, gz = _turned(dx, dy, dz, sx, sy, ox, oy)
-            ex, ey, ez = x + travelled * dx + gx, y + travelled * dy + gy, z + travelled * dz + gz
+            ex, ey, ez, fx, fy, fz = move(x, y, z, dx, dy, dz, travelled, sx, sy, ox, oy)
             duration = travelled / speed
             if body.panel >= 0 and n < MAX_CROSSINGS:
                 share = _cross_panel(body, x, y, z, ex, ey, ez, crossings[n])

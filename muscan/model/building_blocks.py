@@ -178,8 +178,9 @@ class ContainerSpec(Placed):
     """A ``[[container]]``: a steel shell with a plywood floor, by default a 20-ft ISO box.
 
     Outer size after ISO 668 (type 1CC). ``wall_mm`` is the mean steel along a straight way through
-    a corrugated wall, and the floor stands for plywood and cross members; both give about the
-    usual tare of 2.2 t. Others refer to its inner space by its name.
+    a corrugated wall; with a plywood floor that is 1.7 t, below the usual tare of 2.2 t, as the
+    frame (corner posts, rails, cross members, fittings) is left out: most muons miss it. Others
+    refer to its inner space by its name.
     """
 
     size_mm: Size = (6058.0, 2438.0, 2591.0)

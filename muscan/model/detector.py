@@ -8,6 +8,7 @@ the cargo. Which group a muon meets first is the muon's affair: it falls, so the
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,11 @@ from muscan.model import toml
 from muscan.model.pose import FloatArray, Vector, rotation_matrix
 
 Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Channels = tuple[Annotated[int, Field(ge=0)], ...]
+#: Numbers of the dead channels along u and along v.
+DeadChannels = tuple[Channels, Channels]
 
 
 class Technology(toml.Spec):
@@ -38,10 +43,28 @@ class Technology(toml.Spec):
         Name of that matter in the material database.
     measures : {"uv", "u", "v"}
         The coordinates that a hit has.
+    readout : {"gaussian", "pitch"}
+        ``gaussian``: the position is measured with a Gaussian error. ``pitch``: what is reported
+        is the centre of a channel, so that the error is uniform over its width.
     resolution_mm : tuple of float
-        Standard deviation of a measured u and v [mm].
+        Standard deviation of the Gaussian error of u and v [mm]. With ``readout = "pitch"`` it is
+        what shifts the muon before a channel is chosen (drift, light), by default 0.
+    pitch_mm : tuple of float, optional
+        Width of a channel along u and v [mm]; the size must be a whole number of them along what
+        is measured. Channels are counted from 0 at the lowest u and v.
+    dead_channels : tuple of two tuples of int
+        Numbers of dead channels along u and along v, of every panel of this kind. A hit on one is
+        lost with both its coordinates.
     efficiency : float
         Probability that a crossing muon gives a hit.
+    efficiency_map : tuple of tuples of float, optional
+        Rows along u, numbers in a row along v, from the lowest u and v, of cells that cut the
+        panel evenly: factors on ``efficiency``, for the place where the muon crosses.
+    extra_hits : float
+        Probability that a muon's hit is followed by one more (knock-on electrons, cross talk,
+        charge that two amplifiers see), that one by another with the same probability, and so on.
+    extra_hit_distance_mm : float
+        Standard deviation of an extra hit's distance from the muon along u and along v [mm].
     noise_hz_per_m2 : float
         Rate of hits without a muon [Hz/m²].
     time_resolution_ns : float
@@ -51,13 +74,39 @@ class Technology(toml.Spec):
     description: str = ""
     source: str = ""
     size_mm: tuple[Positive, Positive]
-    thickness_mm: Annotated[float, Field(ge=0)] = 10.0
+    thickness_mm: NotNegative = 10.0
     material: str = "plastic-scintillator"
     measures: Literal["uv", "u", "v"] = "uv"
-    resolution_mm: tuple[Positive, Positive]
+    readout: Literal["gaussian", "pitch"] = "gaussian"
+    resolution_mm: tuple[NotNegative, NotNegative] = (0.0, 0.0)
+    pitch_mm: tuple[Positive, Positive] | None = None
+    dead_channels: DeadChannels = ((), ())
     efficiency: Fraction = 1.0
-    noise_hz_per_m2: Annotated[float, Field(ge=0)] = 0.0
-    time_resolution_ns: Annotated[float, Field(ge=0)] = 1.0
+    efficiency_map: Annotated[tuple[tuple[Fraction, ...], ...], Field(min_length=1)] | None = None
+    extra_hits: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    extra_hit_distance_mm: NotNegative = 10.0
+    noise_hz_per_m2: NotNegative = 0.0
+    time_resolution_ns: NotNegative = 1.0
+
+    @model_validator(mode="after")
+    def _whole(self) -> Technology:
+        if self.readout == "gaussian" and min(self.resolution_mm) <= 0:
+            raise ValueError("a gaussian readout needs resolution_mm, both greater than 0")
+        if self.pitch_mm is None and (self.readout == "pitch" or any(self.dead_channels)):
+            raise ValueError("a readout by channels and dead_channels need pitch_mm")
+        lengths = {len(row) for row in self.efficiency_map or ((1.0,),)}
+        if len(lengths) > 1 or 0 in lengths:
+            raise ValueError("the rows of efficiency_map must be of one length, 1 or more")
+        return self
+
+    @property
+    def sigma_mm(self) -> tuple[float, float]:
+        """Standard deviation of u and v were both measured [mm]: Gaussian and uniform error."""
+        u, v = self.resolution_mm
+        if self.readout == "gaussian" or self.pitch_mm is None:
+            return u, v
+        uniform_u, uniform_v = (pitch / math.sqrt(12) for pitch in self.pitch_mm)
+        return math.hypot(u, uniform_u), math.hypot(v, uniform_v)
 
 
 class PanelSpec(toml.Spec):
@@ -71,6 +120,7 @@ class PanelSpec(toml.Spec):
     v_axis: Vector | None = None
     rotation_deg: Vector = (0.0, 0.0, 0.0)
     size_mm: tuple[Positive, Positive] | None = None
+    dead_channels: DeadChannels = ((), ())
 
     @model_validator(mode="after")
     def _axes(self) -> PanelSpec:
@@ -134,6 +184,8 @@ class Panel:
         In-plane unit vectors.
     size : tuple of float
         Extent along u and v [mm].
+    dead_channels : tuple of two tuples of int
+        Numbers of the dead channels along u and v, its own and its technology's.
     """
 
     name: str
@@ -143,6 +195,7 @@ class Panel:
     u: FloatArray
     v: FloatArray
     size: tuple[float, float]
+    dead_channels: DeadChannels = ((), ())
 
     @property
     def normal(self) -> FloatArray:
@@ -157,7 +210,7 @@ class Panel:
     @property
     def sigma(self) -> tuple[float, float]:
         """Standard deviation of a measured u and v [mm], infinite where not measured."""
-        u, v = self.technology.resolution_mm
+        u, v = self.technology.sigma_mm
         measures = self.technology.measures
         return (u if "u" in measures else np.inf, v if "v" in measures else np.inf)
 
@@ -274,11 +327,40 @@ def parse_detector(text: str, source: str | Path) -> Detector:
     if twice:
         raise InputError(source, f"panel '{min(twice)}' stands twice", "give each its own name")
     bounds = np.array([layout.inspection.min_mm, layout.inspection.max_mm])
-    panels = tuple(_place(spec, technologies[spec.technology]) for spec in layout.panel)
+    panels = tuple(_place(spec, technologies[spec.technology], source) for spec in layout.panel)
     return Detector(layout.name, panels, bounds, layout.gate_ns, layout.description, text)
 
 
-def _place(spec: PanelSpec, technology: Technology) -> Panel:
+def _place(spec: PanelSpec, technology: Technology, source: str | Path) -> Panel:
     u, v = spec.axes()
     size = spec.size_mm or technology.size_mm
-    return Panel(spec.name, spec.group, technology, np.array(spec.centre_mm), u, v, size)
+    both = zip(technology.dead_channels, spec.dead_channels, strict=True)
+    dead_u, dead_v = (tuple(sorted({*general, *own})) for general, own in both)
+    _check_channels(spec.name, size, technology, (dead_u, dead_v), source)
+    centre = np.array(spec.centre_mm)
+    return Panel(spec.name, spec.group, technology, centre, u, v, size, (dead_u, dead_v))
+
+
+def _check_channels(
+    name: str,
+    size: tuple[float, float],
+    technology: Technology,
+    dead: DeadChannels,
+    source: str | Path,
+) -> None:
+    """Refuse a panel that is not a whole number of channels, or that has not its dead ones."""
+    if technology.pitch_mm is None:
+        if any(dead):
+            problem = f"panel '{name}' has dead_channels, but its technology no pitch_mm"
+            raise InputError(source, problem, "give the technology a pitch_mm")
+        return
+    for axis, length, width, numbers in zip("uv", size, technology.pitch_mm, dead, strict=True):
+        if axis not in technology.measures:
+            continue
+        n = round(length / width)
+        if abs(length / width - n) > 1e-6:
+            problem = f"panel '{name}' is {length:g} mm along {axis}, no whole number of channels"
+            raise InputError(source, problem, f"give a size_mm that is a multiple of {width:g} mm")
+        if numbers and numbers[-1] >= n:
+            problem = f"panel '{name}' has no channel {numbers[-1]} along {axis} to be dead"
+            raise InputError(source, problem, f"give numbers from 0 to {n - 1}")

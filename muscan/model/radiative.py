@@ -71,9 +71,9 @@ def losses(z: int, a: float, energy_GeV: float) -> tuple[float, float, float]:
     e = energy_GeV
     highest = e - 0.75 * _SQRT_E * _M * z ** (1 / 3)
     return (
-        _transfer(lambda v: _bremsstrahlung(z, a, e, v), 1e-6, 1 - _M / e, e),
-        _transfer(lambda v: _pairs(z, a, e, v), 4 * _ME / e, highest / e, e),
-        _transfer(lambda v: _photonuclear(a, e, v), 0.2 / e, 1 - _NUCLEON_GEV / (2 * e), e),
+        _transfer(lambda v: bremsstrahlung_spectrum(z, a, e, v), 1e-6, 1 - _M / e, e),
+        _transfer(lambda v: pair_spectrum(z, a, e, v), 4 * _ME / e, highest / e, e),
+        _transfer(lambda v: photonuclear_spectrum(a, e, v), 0.2 / e, 1 - _NUCLEON_GEV / (2 * e), e),
     )
 
 
@@ -89,8 +89,20 @@ def _transfer(
     return tiny + 1e3 * energy * half * float(np.sum(_WEIGHTS * v * v * cross_section(v)))
 
 
-def _bremsstrahlung(z: int, a: float, energy: float, v: FloatArray) -> FloatArray:
-    """dσ/dv [cm²/g] of bremsstrahlung."""
+def bremsstrahlung_spectrum(z: int, a: float, energy: float, v: FloatArray) -> FloatArray:
+    """Return dσ/dv [cm²/g] of bremsstrahlung.
+
+    Parameters
+    ----------
+    z : int
+        Atomic number.
+    a : float
+        Atomic mass [g/mol].
+    energy : float
+        Total energy of the muon [GeV].
+    v : ndarray
+        Part of that energy which is lost, inside the process's limits.
+    """
     screening, electron_screening = (202.4, 446.0) if z == 1 else (183.0, 1429.0)
     nuclear_size = (1.54 * a**0.27) ** (1 - 1 / z) if z > 1 else 1.54
     delta = _M**2 * v / (2 * energy * (1 - v))
@@ -118,8 +130,20 @@ def _electron_share(z: int, energy: float) -> float:
     return max(upper / lower, 0.0) if lower > 0 else 0.0
 
 
-def _pairs(z: int, a: float, energy: float, v: FloatArray) -> FloatArray:
-    """dσ/dv [cm²/g] of direct e+e- pair production, integrated over the pair's asymmetry ρ."""
+def pair_spectrum(z: int, a: float, energy: float, v: FloatArray) -> FloatArray:
+    """Return dσ/dv [cm²/g] of direct e+e- pairs, integrated over the pair's asymmetry ρ.
+
+    Parameters
+    ----------
+    z : int
+        Atomic number.
+    a : float
+        Atomic mass [g/mol].
+    energy : float
+        Total energy of the muon [GeV].
+    v : ndarray
+        Part of that energy which is lost, inside the process's limits.
+    """
     rest = 1 - 6 * _M**2 / (energy**2 * (1 - v))
     largest = np.sqrt(np.clip(1 - 4 * _ME / (energy * v), 0, None)) * np.clip(rest, 0, None)
     # With t = ln(1 - ρ) the peak of the integrand at ρ -> 1 is spread out.
@@ -163,8 +187,18 @@ def _pair_function(z: int, energy: float, v: FloatArray, rho2: FloatArray) -> Fl
     return np.asarray(electron + (_ME / _M) ** 2 * muon)
 
 
-def _photonuclear(a: float, energy: float, v: FloatArray) -> FloatArray:
-    """dσ/dv [cm²/g] of inelastic scattering on nuclei."""
+def photonuclear_spectrum(a: float, energy: float, v: FloatArray) -> FloatArray:
+    """Return dσ/dv [cm²/g] of inelastic scattering on nuclei.
+
+    Parameters
+    ----------
+    a : float
+        Atomic mass [g/mol].
+    energy : float
+        Total energy of the muon [GeV].
+    v : ndarray
+        Part of that energy which is lost, inside the process's limits.
+    """
     lambda2, nu = 0.4, energy * v
     photon = (49.2 + 11.1 * np.log(nu) + 151.8 / np.sqrt(nu)) * 1e-30
     shadowed = 0.22 * a + 0.78 * a**0.89

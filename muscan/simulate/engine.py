@@ -20,7 +20,7 @@ from muscan.model.events import Hits, MomentumMeasurements, Muons, Run
 from muscan.model.flux import FluxModel, Intensity
 from muscan.model.material import MaterialDatabase, load_materials
 from muscan.model.scene import Scene, load_scene
-from muscan.simulate.response import build_response, empty_hits
+from muscan.simulate.response import build_response, empty_hits, hits_capacity
 from muscan.simulate.source import make_source
 from muscan.simulate.world import build_world
 from muscan.units import S_PER_MIN
@@ -190,7 +190,7 @@ class Simulation:
         n = min(CHUNK, self.n_muons - index * CHUNK)
         seeds = np.random.SeedSequence(self.seed, spawn_key=(1, index))
         rng = np.random.Generator(np.random.PCG64(seeds))
-        hits = empty_hits(n * (min(len(self.detector.panels), kernel.MAX_CROSSINGS) + 4))
+        hits = empty_hits(hits_capacity(self._response, n))
         muons = kernel.MuonColumns(
             np.empty(n, np.uint64),
             np.empty(n, np.float32),

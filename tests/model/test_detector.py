@@ -117,6 +117,58 @@ def test_wrong_layouts_are_refused(old, new, problem):
     assert problem in refused(TWO.replace(old, new))
 
 
+CHANNELS = (
+    TWO
+    + """
+[technology.strips]
+size_mm = [400, 200]
+readout = "pitch"
+pitch_mm = [10, 5]
+dead_channels = [[3], []]
+"""
+)
+CHANNELS = CHANNELS.replace("rpc-glass-u", "strips")
+
+
+def test_a_readout_by_channels():
+    detector = parse_detector(CHANNELS, "two.toml")
+    wall = detector.panels[1]
+    assert wall.sigma == pytest.approx((10 / np.sqrt(12), 5 / np.sqrt(12)))
+    assert wall.dead_channels == ((3,), ())
+    assert detector.panels[0].dead_channels == ((), ())
+
+
+@pytest.mark.parametrize(
+    "old, new, problem",
+    [
+        ("pitch_mm = [10, 5]\n", "", "need pitch_mm"),
+        ("pitch_mm = [10, 5]", "pitch_mm = [10, 0]", "greater than 0"),
+        ("pitch_mm = [10, 5]", "pitch_mm = [7, 5]", "'wall' is 400 mm along u, no whole number"),
+        ('readout = "pitch"', 'readout = "pixel"', "'gaussian' or 'pitch'"),
+        ('readout = "pitch"', "", "needs resolution_mm"),
+        ("dead_channels = [[3], []]", "dead_channels = [[40], []]", "no channel 40 along u"),
+        ("dead_channels = [[3], []]", "dead_channels = [[-1], []]", "greater than or equal to 0"),
+        ("dead_channels = [[3], []]", "efficiency_map = [[1], [1, 1]]", "of one length"),
+        ("dead_channels = [[3], []]", "efficiency_map = [[1.5]]", "less than or equal to 1"),
+        ("dead_channels = [[3], []]", "efficiency_map = []", "at least 1"),
+        ("dead_channels = [[3], []]", "extra_hits = 0.95", "less than or equal to 0.9"),
+        (
+            'technology = "gem"',
+            'technology = "gem"\ndead_channels = [[1], []]',
+            "'top' has dead_channels, but its technology no pitch_mm",
+        ),
+    ],
+)
+def test_wrong_channels_are_refused(old, new, problem):
+    assert old in CHANNELS
+    assert problem in refused(CHANNELS.replace(old, new))
+
+
+def test_channels_along_what_is_not_measured_do_not_matter():
+    text = CHANNELS.replace("pitch_mm = [10, 5]", 'pitch_mm = [10, 7]\nmeasures = "u"')
+    assert parse_detector(text, "two.toml").panels[1].sigma == (10 / np.sqrt(12), np.inf)
+
+
 def test_no_such_layout():
     with pytest.raises(InputError, match="no such layout; did you mean 'baggage'"):
         load_detector("bagage")

@@ -287,6 +287,29 @@ def test_live_time_and_times():
     assert halved.source.rate_hz == pytest.approx(timed.source.rate_hz / 2)
 
 
+def test_panels_read_by_channels_keep_to_them_through_a_whole_simulation():
+    text = layout([700, 500, -500, -700], size=1000).text
+    changes = {
+        "resolution_mm = [1e-6, 1e-6]": """readout = "pitch"
+pitch_mm = [20, 50]
+dead_channels = [[0, 24], [7]]
+efficiency_map = [[1, 1], [1, 0.5]]
+extra_hits = 0.1
+noise_hz_per_m2 = 100000
+""",
+        "time_resolution_ns = 0": "time_resolution_ns = 2",
+    }
+    for old, new in changes.items():
+        text = text.replace(old, new)
+    detector = parse_detector(text, "channels")
+    one = joined(Simulation(Scene("nothing"), detector, muons=150_000, seed=2, workers=1))[0]
+    two = joined(Simulation(Scene("nothing"), detector, muons=150_000, seed=2, workers=2))[0]
+    assert one.u.tobytes() == two.u.tobytes()
+    number_u, number_v = (one.u + 500) / 20 - 0.5, (one.v + 500) / 50 - 0.5
+    assert set(number_u.tolist()) == set(range(50)) - {0, 24}
+    assert set(number_v.tolist()) == set(range(20)) - {7}
+
+
 def test_measured_momenta():
     simulation = Simulation("empty", muons=80_000, seed=1, momentum_resolution=0.2)
     for hits, muons in simulation.chunks():

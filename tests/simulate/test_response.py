@@ -6,7 +6,7 @@ import pytest
 from muscan.errors import InputError
 from muscan.kernels import response as kernel
 from muscan.model.detector import load_detector, parse_detector
-from muscan.simulate.response import build_response, empty_hits, trigger_groups
+from muscan.simulate.response import build_response, empty_hits, hits_capacity, trigger_groups
 
 LAYOUT = """
 name = "three"
@@ -144,3 +144,166 @@ def test_two_hits_of_one_group_that_counts_trigger(three, panels, expected):
     hits = empty_hits(4)
     hits.panel[1 : 1 + len(panels)] = panels
     assert kernel.triggers(three, hits, 1, 1 + len(panels)) is expected
+
+
+# --- channels, maps and extra hits --------------------------------------------------------------
+
+STRIPS = """
+name = "strips"
+[inspection]
+min_mm = [-100, -100, -100]
+max_mm = [100, 100, 100]
+[technology.strips]
+size_mm = [200, 120]
+measures = "MEASURES"
+time_resolution_ns = 0
+KEYS
+[[panel]]
+name = "a"
+group = "upper"
+technology = "strips"
+centre_mm = [0, 0, 300]
+[[panel]]
+name = "b"
+group = "upper"
+technology = "strips"
+centre_mm = [0, 0, 200]
+OWN
+"""
+PITCH = 'readout = "pitch"\npitch_mm = [10, 4]'
+
+
+def strips(keys, own="", measures="uv"):
+    text = STRIPS.replace("KEYS", keys).replace("OWN", own).replace("MEASURES", measures)
+    return parse_detector(text, "strips.toml")
+
+
+def spread_out(detector, n=40_000, seed=2):
+    """Hits of muons that cross both panels anywhere, and where each muon did, (n, 2) [mm]."""
+    response = build_response(detector)
+    rng = np.random.default_rng(seed)
+    hits, row = empty_hits(6 * n), 0
+    places = rng.uniform(-1, 1, (n, 2)) * response.half[0]
+    panels, crossings = np.arange(2, dtype=np.int32), np.ones((2, 4))
+    for event, place in enumerate(places):
+        crossings[:, :2] = place
+        row = kernel.record_crossings(rng, response, panels, crossings, 2, event, 0.0, hits, row)
+    return kernel.HitColumns(*(column[:row] for column in hits)), places
+
+
+def test_a_pitch_reports_channel_centres_with_a_uniform_error():
+    hits, places = spread_out(strips(PITCH))
+    assert len(hits.u) == 2 * len(places)
+    for column, sigma, half, pitch, axis in (
+        (hits.u, hits.sigma_u, 100, 10, 0),
+        (hits.v, hits.sigma_v, 60, 4, 1),
+    ):
+        number = (column + half) / pitch - 0.5
+        assert number == pytest.approx(np.round(number), abs=1e-4)
+        assert set(np.round(number)) == set(range(2 * half // pitch))
+        residual = column - places[hits.event_id.astype(int), axis]
+        assert np.abs(residual).max() <= pitch / 2 * (1 + 1e-5)
+        counts = np.histogram(residual[::2], 10, (-pitch / 2, pitch / 2))[0]
+        expected = len(places) / 10
+        assert ((counts - expected) ** 2 / expected).sum() < 30  # χ² of 9 degrees of freedom
+        assert sigma == pytest.approx(pitch / np.sqrt(12), rel=1e-6)
+
+
+def test_a_shift_before_the_channel_adds_to_the_error():
+    hits, places = spread_out(strips(PITCH + "\nresolution_mm = [3, 0]"))
+    residual = hits.u - places[hits.event_id.astype(int), 0]
+    inside = np.abs(places[hits.event_id.astype(int), 0]) < 80  # at the edge there is no beyond
+    assert residual[inside].std() == pytest.approx(np.hypot(3, 10 / np.sqrt(12)), rel=0.02)
+    assert hits.sigma_u == pytest.approx(np.hypot(3, 10 / np.sqrt(12)), rel=1e-6)
+    assert hits.sigma_v == pytest.approx(4 / np.sqrt(12), rel=1e-6)
+    assert np.abs(hits.u).max() <= 95
+
+
+def test_dead_channels_give_no_hits_and_the_others_all():
+    detector = strips(PITCH + "\ndead_channels = [[3], [0, 29]]", "dead_channels = [[19], []]")
+    assert detector.panels[0].dead_channels == ((3,), (0, 29))
+    assert detector.panels[1].dead_channels == ((3, 19), (0, 29))
+    hits, places = spread_out(detector)
+    number_u, number_v = (places[:, 0] + 100) // 10, (places[:, 1] + 60) // 4
+    for panel, dead_u in ((0, [3]), (1, [3, 19])):
+        lives = ~(np.isin(number_u, dead_u) | np.isin(number_v, [0, 29]))
+        assert hits.event_id[hits.panel == panel].tolist() == np.flatnonzero(lives).tolist()
+
+
+def test_noise_keeps_off_dead_channels():
+    keys = PITCH + "\ndead_channels = [[3, 4, 5, 6, 7], []]\nnoise_hz_per_m2 = 1e7"
+    response = build_response(strips(keys))
+    rng, hits, row, n = np.random.default_rng(3), empty_hits(60_000), 0, 30_000
+    for event in range(n):
+        row = kernel.add_noise(rng, response, event, 0.0, hits, row)
+    # 10 MHz/m² · 2 · 0.024 m² · 200 ns · 15/20
+    assert row / n == pytest.approx(0.096 * 0.75, rel=0.07)
+    assert not np.isin(np.round((hits.u[:row] + 95) / 10), [3, 4, 5, 6, 7]).any()
+
+
+def test_dead_channels_of_a_gaussian_readout_are_where_the_muon_is():
+    keys = "resolution_mm = [1, 1]\npitch_mm = [10, 10]\ndead_channels = [[0, 10], [5]]"
+    hits, places = spread_out(strips(keys, measures="u"))
+    lives = ~np.isin((places[:, 0] + 100) // 10, [0, 10])
+    # v is not measured, so that its dead channel is none.
+    assert hits.event_id[hits.panel == 0].tolist() == np.flatnonzero(lives).tolist()
+    assert np.isnan(hits.v).all()
+    assert hits.sigma_u == pytest.approx(1.0)
+
+
+def test_an_efficiency_map_is_reproduced():
+    rows = [[1.0, 0.5, 0.2], [0.9, 0.0, 0.7]]
+    hits, places = spread_out(
+        strips(f"resolution_mm = [1, 1]\nefficiency = 0.8\nefficiency_map = {rows}")
+    )
+    cell_u = (places[:, 0] > 0).astype(int)
+    cell_v = ((places[:, 1] + 60) // 40).astype(int)
+    found = np.bincount(hits.event_id.astype(int), minlength=len(places))
+    for i in range(2):
+        for j in range(3):
+            mine = found[(cell_u == i) & (cell_v == j)]
+            expected = 0.8 * rows[i][j]
+            error = np.sqrt(expected * (1 - expected) / (2 * len(mine)))
+            assert mine.mean() / 2 == pytest.approx(expected, abs=4 * error + 1e-12)
+
+
+def test_a_map_of_one_cell_counts():
+    hits, places = spread_out(strips("resolution_mm = [1, 1]\nefficiency_map = [[0.25]]"))
+    n = 2 * len(places)
+    assert len(hits.u) == pytest.approx(0.25 * n, abs=4 * np.sqrt(n * 0.25 * 0.75))
+
+
+@pytest.mark.parametrize("chance", [0.05, 0.5])
+def test_extra_hits_follow_the_first_with_their_chance(chance):
+    keys = f"resolution_mm = [0.1, 0.1]\nextra_hits = {chance}\nextra_hit_distance_mm = 2.5"
+    hits, places = spread_out(strips(keys), n=20_000)
+    event = hits.event_id.astype(int)
+    key = 2 * event + hits.panel
+    number = np.bincount(key, minlength=2 * len(places))
+    assert number.min() == 1
+    inside = np.repeat((np.abs(places) < [85, 45]).all(axis=1), 2)  # extra hits fall off the edge
+    # Geometric: mean 1/(1-c), variance c/(1-c)².
+    n, spread = inside.sum(), np.sqrt(chance) / (1 - chance)
+    assert number[inside].mean() == pytest.approx(1 / (1 - chance), abs=4 * spread / np.sqrt(n))
+    more = (number[inside] > 1).mean()
+    assert more == pytest.approx(chance, abs=4 * np.sqrt(chance * (1 - chance) / n))
+    first = np.append(True, key[1:] != key[:-1])
+    extra = ~first & inside[key]
+    distance = (hits.u - places[event, 0])[extra]
+    assert distance.std() == pytest.approx(np.hypot(2.5, 0.1), rel=0.1)
+
+
+def test_hits_never_outgrow_their_columns():
+    keys = "resolution_mm = [1, 1]\nextra_hits = 0.9"
+    response = build_response(strips(keys))
+    rng, hits = np.random.default_rng(1), empty_hits(30)
+    panels, crossings, row = np.arange(2, dtype=np.int32), np.ones((2, 4)), 0
+    for event in range(20):
+        row = kernel.record_crossings(rng, response, panels, crossings, 2, event, 0.0, hits, row)
+    assert row == 30
+    assert hits_capacity(response, 1000) > 1000 * 2 / 0.1
+
+
+def test_absurd_noise_is_refused():
+    with pytest.raises(InputError, match="480 noise hits in each gate of 200 ns"):
+        build_response(strips("resolution_mm = [1, 1]\nnoise_hz_per_m2 = 5e10"))

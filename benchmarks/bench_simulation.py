@@ -18,7 +18,7 @@ import numpy as np
 
 from muscan.kernels.source import draw_muons
 from muscan.model.flux import FluxModel, load_flux
-from muscan.simulate import Simulation, make_source
+from muscan.simulation import Simulation, make_source
 
 BOX = np.array([[-4000.0, -2000.0, -2100.0], [4000.0, 2000.0, 2100.0]])
 #: Muons that other programs do a second and core, measured on a like machine and scene.

@@ -6,7 +6,7 @@
     python docs/make_physics_plots.py panels
 
 Each prints its figures and writes `docs/images/physics-*.png`. The reference numbers and the
-definitions of what is compared are those of `tests/simulate`, so that document and tests cannot
+definitions of what is compared are those of `tests/simulation`, so that document and tests cannot
 drift apart.
 """
 
@@ -27,8 +27,8 @@ import numpy as np
 from muscan.kernels.response import record_crossings
 from muscan.model.detector import parse_detector
 from muscan.model.flux import load_flux
-from muscan.simulate.response import build_response, empty_hits
-from muscan.simulate.slab import transport_slab
+from muscan.simulation.response import build_response, empty_hits
+from muscan.simulation.slab import transport_slab
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         simulate,
         track,
     )
-    from muscan.simulate.slab import transport_slab
+    from muscan.simulation.slab import transport_slab
 
 # Where each public name lives: they are imported when first used, so that `import muscan` is quick.
 _PUBLIC = {
@@ -52,7 +52,7 @@ _PUBLIC = {
     "scan": "muscan.pipeline",
     "simulate": "muscan.pipeline",
     "track": "muscan.pipeline",
-    "transport_slab": "muscan.simulate.slab",
+    "transport_slab": "muscan.simulation.slab",
 }
 
 __all__ = [

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from muscan.model.detector import Detector, parse_detector
 from muscan.model.events import Hits, Muons, Run, Tracks
+
+# A slow machine is no failure, and the gate tries the same examples every time.
+settings.register_profile("muscan", deadline=None, derandomize=True)
+settings.load_profile("muscan")
 
 LAYOUT = """
 name = "bench"

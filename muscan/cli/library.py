@@ -189,7 +189,7 @@ def check_scene(
     """
     from muscan.model.material import load_materials
     from muscan.model.scene import load_scene
-    from muscan.simulate import Simulation
+    from muscan.simulation import Simulation
 
     for name in names:
         simulation = Simulation(

@@ -40,7 +40,7 @@ QUANTILES_PER_OCTAVE: Final = 2
 
 
 class LossTables(NamedTuple):
-    """Energy loss of materials (first index); `muscan.simulate.tables` fills it.
+    """Energy loss of materials (first index); `muscan.simulation.tables` fills it.
 
     Attributes
     ----------

@@ -35,7 +35,7 @@ Q2_ROWS: Final = 4 * 46 + 1
 
 
 class ScatteringTables(NamedTuple):
-    """Scattering of materials (first index); `muscan.simulate.tables` fills it.
+    """Scattering of materials (first index); `muscan.simulation.tables` fills it.
 
     Attributes
     ----------

@@ -34,7 +34,7 @@ SMALL_LOSS: Final = 2e-3
 
 
 class TransportTables(NamedTuple):
-    """Per-material tables; build them with `muscan.simulate.tables.build_tables`."""
+    """Per-material tables; build them with `muscan.simulation.tables.build_tables`."""
 
     scattering: ScatteringTables
     loss: LossTables

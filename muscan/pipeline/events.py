@@ -79,7 +79,7 @@ def simulate(
     InputError
         If the scene, the layout or an option is wrong.
     """
-    from muscan.simulate import Simulation
+    from muscan.simulation import Simulation
 
     simulation = Simulation(
         load_scene(scene),
@@ -205,7 +205,7 @@ def track(
     InputError
         If the hits are unsound, or if no event has a track.
     """
-    from muscan.track import find_tracks
+    from muscan.tracking import find_tracks
 
     layout = None if detector is None else load_detector(detector)
     source = hits if isinstance(hits, (str, Path)) else "hits"

@@ -20,7 +20,7 @@ from muscan.kernels.energy_loss import (
 )
 from muscan.kernels.transport import cross_segment
 from muscan.model.material import load_materials
-from muscan.simulate.tables import build_tables
+from muscan.simulation.tables import build_tables
 
 ELECTRON, MUON = 0.51099895e-3, 0.1056583755
 #: Quantiles of Landau's λ, and its most probable value: K. S. Kölbig and B. Schorr, Comput. Phys.

@@ -10,7 +10,7 @@ from muscan.model.material import load_materials
 from muscan.model.pose import rotation_matrix
 from muscan.model.scene import Scene, parse_scene
 from muscan.model.solids import Body, VoxelMap
-from muscan.simulate.world import bodies_to_geometry
+from muscan.simulation.world import bodies_to_geometry
 
 NESTED = """
 name = "nested"

@@ -14,7 +14,7 @@ from muscan.kernels.lookup import locate, octaves
 from muscan.kernels.scattering import HARD_COLLISIONS, choose_cut, scatter_hard
 from muscan.kernels.transport import cross_segment
 from muscan.model.material import load_materials
-from muscan.simulate.tables import build_tables
+from muscan.simulation.tables import build_tables
 
 ALPHA_HBARC = 1.43996448e-16  # GeV cm
 ALPHA, ELECTRON, MUON, HBARC = 1 / 137.035999, 0.51099895e-3, 0.1056583755, 0.1973269804

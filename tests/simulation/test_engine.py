@@ -9,7 +9,7 @@ from muscan.model.events import Hits, Muons
 from muscan.model.flux import load_flux
 from muscan.model.scene import Scene, parse_scene
 from muscan.model.solids import Body, make_voxel_map
-from muscan.simulate import Simulation, simulate_chunks
+from muscan.simulation import Simulation, simulate_chunks
 
 SPEED_OF_LIGHT = 299.792458  # mm/ns
 

@@ -20,9 +20,9 @@ from muscan.model.events import Hits, MomentumMeasurements, Muons, Run
 from muscan.model.flux import FluxModel, Intensity
 from muscan.model.material import MaterialDatabase, load_materials
 from muscan.model.scene import Scene, load_scene
-from muscan.simulate.response import build_response, empty_hits, hits_capacity
-from muscan.simulate.source import make_source
-from muscan.simulate.world import build_world
+from muscan.simulation.response import build_response, empty_hits, hits_capacity
+from muscan.simulation.source import make_source
+from muscan.simulation.world import build_world
 from muscan.units import S_PER_MIN
 
 #: Muons drawn in a chunk. Chance is keyed by the chunk, so that workers do not matter.
@@ -64,7 +64,7 @@ class Simulation:
     momentum_resolution : float, optional
         Relative standard deviation of a measured momentum, Gaussian; by default none is measured.
     trigger : {"incoming", "any"}
-        What is recorded, as in `muscan.simulate.response.trigger_groups`.
+        What is recorded, as in `muscan.simulation.response.trigger_groups`.
     progress : callable, optional
         Called after each chunk with the muons done and the muons in all.
 

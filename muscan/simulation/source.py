@@ -9,6 +9,7 @@ the summed rate of the faces, without weights.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ class Source:
 
 def make_source(
     bounds: NDArray[np.float64],
-    flux: str | FluxModel | Intensity = "guan2015",
+    flux: str | Path | FluxModel | Intensity = "guan2015",
     momentum_range: tuple[float, float] = (0.1, 10_000.0),
     *,
     rate_scale: float = 1.0,

@@ -13,7 +13,7 @@ from muscan.errors import InputError
 from muscan.io.drivers import open_source
 from muscan.model.detector import Detector, load_detector, parse_detector
 from muscan.model.events import Hits, MomentumMeasurements, Tracks, pair_tracks
-from muscan.track import find_tracks
+from muscan.tracking import find_tracks
 
 SIGMA = 0.3
 DATA = Path(__file__).parents[1] / "data"

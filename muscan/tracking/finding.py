@@ -20,7 +20,7 @@ from muscan.kernels.track_finding import (
 )
 from muscan.model.detector import Detector
 from muscan.model.events import Array, Hits, MomentumMeasurements, Tracks
-from muscan.track.planes import arrange
+from muscan.tracking.planes import arrange
 
 #: Events in a chunk of work; fixed, so that results do not depend on the number of workers.
 CHUNK_EVENTS = 32768

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from muscan.model.detector import load_detector, parse_detector
-from muscan.simulate import Simulation
+from muscan.simulation import Simulation
 
 # Half width of 68.27 % of the angles and its statistical error [mrad]; share of lost tracks and its
 # error, all as `figures` finds them. A line counts for a block if it runs through more than 100 mm

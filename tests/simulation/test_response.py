@@ -6,7 +6,7 @@ import pytest
 from muscan.errors import InputError
 from muscan.kernels import response as kernel
 from muscan.model.detector import load_detector, parse_detector
-from muscan.simulate.response import build_response, empty_hits, hits_capacity, trigger_groups
+from muscan.simulation.response import build_response, empty_hits, hits_capacity, trigger_groups
 
 LAYOUT = """
 name = "three"

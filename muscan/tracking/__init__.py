@@ -1,5 +1,5 @@
 """Hits to straight tracks."""
 
-from muscan.track.finding import find_tracks
+from muscan.tracking.finding import find_tracks
 
 __all__ = ["find_tracks"]

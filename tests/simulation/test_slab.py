@@ -11,8 +11,8 @@ from numba import njit
 from muscan.errors import InputError
 from muscan.kernels.transport import cross_segment
 from muscan.model.material import load_materials
-from muscan.simulate.slab import _cross_chunks, transport_slab
-from muscan.simulate.tables import build_tables
+from muscan.simulation.slab import _cross_chunks, transport_slab
+from muscan.simulation.tables import build_tables
 
 DENSITY = {"water": 1.0, "aluminium": 2.699, "iron": 7.874, "lead": 11.35}
 NAMES = {"WATER": "water", "Al": "aluminium", "Fe": "iron", "Pb": "lead"}

@@ -7,7 +7,7 @@ import pytest
 
 from muscan.errors import InputError
 from muscan.model.flux import CHARGE_RATIO, FluxModel, load_flux
-from muscan.simulate.source import make_source
+from muscan.simulation.source import make_source
 
 BOX = np.array([[-2000.0, -1500.0, -1000.0], [2000.0, 1500.0, 1200.0]])
 

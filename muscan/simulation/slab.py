@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from muscan.errors import InputError
 from muscan.kernels.transport import TransportTables, cross_segment, follow
 from muscan.model.material import Material, load_materials
-from muscan.simulate.tables import LARGEST_MOMENTUM, build_tables
+from muscan.simulation.tables import LARGEST_MOMENTUM, build_tables
 
 _CHUNK: Final = 16_384
 
@@ -41,7 +41,7 @@ def transport_slab(
     seed : int
         Seed of the random numbers. The same seed gives the same result on any number of cores.
     scattering : {"moliere", "highland"}
-        Law of multiple scattering: see `muscan.simulate.tables.build_tables`.
+        Law of multiple scattering: see `muscan.simulation.tables.build_tables`.
 
     Returns
     -------

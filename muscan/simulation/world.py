@@ -15,7 +15,7 @@ from muscan.model.material import Material, MaterialDatabase
 from muscan.model.pose import FloatArray
 from muscan.model.scene import Scene, check_in_detector, panel_body
 from muscan.model.solids import Body
-from muscan.simulate.tables import build_tables
+from muscan.simulation.tables import build_tables
 
 #: Room between the outermost matter and the faces on which muons start [mm].
 MARGIN_MM = 20.0

@@ -23,15 +23,15 @@ from muscan.kernels import poca as poca_kernel
 from muscan.model.detector import load_detector
 from muscan.model.events import Scatters, pair_tracks
 from muscan.model.spectrum import sea_level_spectrum
+from muscan.model.track_errors import line_errors, scattering_density
 from muscan.model.volume import Volume, VoxelGrid
 from muscan.reconstruct import lanes, reconstruct
 from muscan.reconstruct.common import kernel_grid
-from muscan.reconstruct.em import Problem
 from muscan.reconstruct.muons import MomentumModel, prepare
-from muscan.reconstruct.panels import line_errors, scattering_density
+from muscan.reconstruct.problem import Problem
 from muscan.reconstruct.region import RegionTester
-from muscan.simulate import simulate_chunks
-from muscan.track import find_tracks
+from muscan.simulation import simulate_chunks
+from muscan.tracking import find_tracks
 
 #: Cubes of 200 mm in the blocks scan: name, centre [mm], scattering density [mrad²/cm] (25/X0).
 CUBES = (

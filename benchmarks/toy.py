@@ -2,7 +2,7 @@
 
 Straight muons with momenta from a spectrum cross a volume; angle and offset between their tracks
 are drawn from the normal distribution that the volume and the tracks' errors make of them. For
-physics there is `muscan.simulate`.
+physics there is `muscan.simulation`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from muscan.kernels import em as kernel
+from muscan.kernels import paths as kernel
 from muscan.kernels.frame import transverse_axes
 from muscan.model.events import Scatters
 from muscan.model.spectrum import EXIT_MOMENTUM_GEV, MomentumSpectrum, scattering_power
+from muscan.model.track_errors import highland_factor, momentum_loss
 from muscan.model.volume import VoxelGrid
-from muscan.reconstruct.muons import highland_factor, momentum_loss, prepare
+from muscan.reconstruct.muons import prepare
 from muscan.units import MM_PER_CM, SCATTERING_DENSITY_X0_MRAD2
 
 SIGMA_OFFSET_MM, SIGMA_ANGLE = 0.2, 0.5e-3

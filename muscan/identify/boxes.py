@@ -18,9 +18,9 @@ from muscan.identify.likelihood import (
     LocalMuons,
     box_moments,
     log_density,
-    momentum_loss,
     with_cargo_scaled,
 )
+from muscan.model.track_errors import momentum_loss
 from muscan.units import MM_PER_CM
 
 FloatArray = NDArray[np.float64]

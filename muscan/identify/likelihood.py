@@ -27,11 +27,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
 
-from muscan.identify.panels import panel_errors
 from muscan.kernels.poca import closest_approaches
 from muscan.model.detector import Detector
 from muscan.model.events import Scatters
 from muscan.model.spectrum import class_weights, sea_level_spectrum
+from muscan.model.track_errors import (
+    AIR_DENSITY,
+    FIXED_FACTOR,
+    PanelScattering,
+    highland_factor,
+    momentum_loss,
+)
 from muscan.model.volume import VoxelGrid
 from muscan.units import MM_PER_CM, SCATTERING_DENSITY_X0_MRAD2
 
@@ -41,10 +47,6 @@ FloatArray = NDArray[np.float64]
 #: their angle per plane [mrad].
 OUTLIERS: Final = 0.003
 OUTLIER_ANGLE: Final = 100.0
-#: Highland's over Rossi's variance for a panel of about 0.03 radiation lengths (PDG).
-PANEL_FACTOR: Final = 0.62
-#: Scattering density of air [mrad²/cm] (X0 = 304 m, PDG), the least of any cargo.
-AIR_DENSITY: Final = 25.0 / 3.04e4
 #: Muons with a larger angle in a plane are not used [mrad].
 LARGEST_ANGLE: Final = 250.0
 #: Muons are taken from this far around a region [mm]: those beside the object tell of the cargo.
@@ -53,10 +55,6 @@ MARGIN_MM: Final = 200.0
 MOST_MUONS: Final = 20_000
 #: Length of the steps in which the cargo along a path is summed [mm].
 STEP_MM: Final = 25.0
-#: Scattering density [mrad²/cm] and loss of a 3 GeV muon [MeV/cm] of common matter (PDG): water,
-#: concrete, aluminium, iron, copper, lead, tungsten, uranium; below water in proportion.
-_LOSS_DENSITY: Final = np.array([0.69, 2.16, 2.81, 14.2, 17.4, 44.5, 71.4, 79.0])
-_LOSS_MEV_CM: Final = np.array([2.30, 4.64, 5.19, 13.9, 15.4, 16.5, 28.1, 26.6])
 _LOSSES_GEV: Final = np.concatenate([[0.0], np.geomspace(0.01, 5.0, 40)])
 _COSINES: Final = np.linspace(0.3, 1.0, 8)
 
@@ -185,8 +183,9 @@ def _observe(
     data, noise = np.empty((len(p), 4)), np.empty((len(p), 6))
     panels = np.zeros((3, len(p)))
     if detector is not None:
-        panels += _shifted(*panel_errors(detector, p, u, outgoing=False).T, along)
-        panels += _shifted(*panel_errors(detector, q, w, outgoing=True).T, back)
+        scattering = PanelScattering(detector)
+        panels += _shifted(*scattering.errors(p, u, outgoing=False).T, along)
+        panels += _shifted(*scattering.errors(q, w, outgoing=True).T, back)
     for plane, axis in enumerate(axes):
         data[:, 2 * plane] = 1e3 * (axis * w).sum(1) / straight
         data[:, 2 * plane + 1] = 1e3 * (axis * gap).sum(1)
@@ -198,7 +197,7 @@ def _observe(
             )
             total += _shifted(angle, mixed, offset, distance)
         noise[:, 3 * plane : 3 * plane + 3] = 1e6 * _remainder(total, panels).T
-    return data, noise, 1e6 * PANEL_FACTOR * panels.T
+    return data, noise, 1e6 * FIXED_FACTOR * panels.T
 
 
 def _shifted(
@@ -233,7 +232,7 @@ def _through_cargo(
     cargo: NDArray[np.float32],
 ) -> tuple[FloatArray, FloatArray]:
     """Sum the cargo along the paths, in even steps of height: (n, 3) and loss (n,) [GeV]."""
-    density = np.maximum(cargo.astype(float), AIR_DENSITY) / MM_PER_CM
+    density = np.maximum(cargo.astype(float) / MM_PER_CM, AIR_DENSITY)
     loss_density = momentum_loss(density)
     steps = max(int(np.ceil((grid.upper[2] - grid.lower[2]) / STEP_MM)), 1)
     rise = (grid.upper[2] - grid.lower[2]) / steps
@@ -263,13 +262,6 @@ def _at_height(path: FloatArray, height: float) -> tuple[FloatArray, FloatArray]
     drop = np.minimum(way[:, 2], -1e-3)
     point = start + ((height - start[:, 2]) / drop)[:, None] * way
     return point, np.clip(-drop / np.sqrt((way**2).sum(1)), 0.05, 1.0)
-
-
-def momentum_loss(density: FloatArray) -> FloatArray:
-    """Return the momentum loss [GeV/mm] in common matter of a scattering density [mrad²/mm]."""
-    quoted = np.maximum(density * MM_PER_CM, 1e-9)
-    loss = np.exp(np.interp(np.log(quoted), np.log(_LOSS_DENSITY), np.log(_LOSS_MEV_CM)))
-    return np.asarray(loss * np.minimum(quoted / _LOSS_DENSITY[0], 1.0) * 1e-3 / MM_PER_CM)
 
 
 def box_moments(
@@ -318,7 +310,7 @@ def log_density(muons: LocalMuons, elements: FloatArray, loss: FloatArray) -> Fl
     """
     column = np.rint(np.interp(loss, _LOSSES_GEV, np.arange(len(_LOSSES_GEV)))).astype(np.int64)
     power = _powers(muons.flux)[muons.cosine_row, column]
-    scale = _highland(elements[:, 0] / SCATTERING_DENSITY_X0_MRAD2)
+    scale = highland_factor(elements[:, 0] / SCATTERING_DENSITY_X0_MRAD2)
     spread = (elements * scale[:, None] + muons.panels)[:, :, None]
     weight = class_weights()
     total = np.zeros(len(muons))
@@ -344,12 +336,6 @@ def _gauss(
     det = saa * sbb - sab * sab
     exponent = 0.5 * (sbb * a * a - 2 * sab * a * b + saa * b * b) / det
     return np.asarray(np.exp(-np.minimum(exponent, 300.0)) / np.sqrt(det))
-
-
-def _highland(thickness: FloatArray) -> FloatArray:
-    """Highland's over Rossi's variance: (13.6/15)² (1 + 0.038 ln x)² (PDG), x from 1e-3 to 100."""
-    bounded = np.clip(thickness, 1e-3, 1e2)
-    return np.asarray(np.square(13.6 / 15.0 * (1 + 0.038 * np.log(bounded))))
 
 
 def with_cargo_scaled(muons: LocalMuons, beside: NDArray[np.bool_]) -> LocalMuons:

@@ -16,7 +16,7 @@ def angle_histograms(paths, observed, reach, lowest, width, first, last, histogr
     Parameters
     ----------
     paths, observed
-        See `muscan.kernels.em`.
+        See `muscan.kernels.paths`.
     reach : float
         Largest distance between the lines [mm].
     lowest, width : float

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from muscan.kernels.em import log_density, project
+from muscan.kernels.em import log_density
+from muscan.kernels.paths import project
 
 
 @njit(cache=True, nogil=True)

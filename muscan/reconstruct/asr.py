@@ -15,7 +15,7 @@ from scipy.special import ndtr
 
 from muscan.errors import InputError
 from muscan.kernels import asr as kernel
-from muscan.kernels import em as em_kernel
+from muscan.kernels import paths as path_kernel
 from muscan.model.detector import Detector
 from muscan.model.events import Scatters
 from muscan.model.spectrum import MomentumSpectrum, class_weights, sea_level_spectrum
@@ -127,7 +127,7 @@ def _path_lengths(muons: Muons) -> tuple[FloatArray, NDArray[np.int64]]:
     """Return the mean length of the paths through each voxel [mm], and their number."""
     whole = 2.0 * muons.paths.top.astype(float)
     sums, numbers = np.zeros(muons.voxels), np.zeros(muons.voxels, np.int64)
-    em_kernel.spread(muons.paths, whole, sums, numbers)
+    path_kernel.spread(muons.paths, whole, sums, numbers)
     return sums / np.maximum(numbers, 1), numbers
 
 

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
 Objective = Callable[[FloatArray], tuple[float, FloatArray]]
+#: Steps, changes of the gradient and the inverses of their products, oldest first.
+History = deque[tuple[FloatArray, FloatArray, float]]
 
 #: Pairs of steps and gradient changes that are kept.
 MEMORY = 8
@@ -46,7 +48,12 @@ class Step:
     promise: float
 
 
-def minimise(objective: Objective, start: FloatArray, curvature: FloatArray) -> Iterator[Step]:
+def minimise(
+    objective: Objective,
+    start: FloatArray,
+    curvature: FloatArray,
+    history: History | None = None,
+) -> Iterator[Step]:
     """Yield the points of a minimisation until no step helps any more.
 
     Parameters
@@ -57,8 +64,10 @@ def minimise(objective: Objective, start: FloatArray, curvature: FloatArray) -> 
         Where to begin.
     curvature : ndarray
         Positive estimate of the diagonal of the Hessian.
+    history : deque, optional
+        Pairs of a run on nearly the same objective, to go on with; receives those of this run.
     """
-    pairs: deque[tuple[FloatArray, FloatArray, float]] = deque(maxlen=MEMORY)
+    pairs: History = deque(maxlen=MEMORY) if history is None else history
     point, (value, gradient) = start, objective(start)
     yield Step(point, gradient, value, np.inf, np.inf)
     while True:
@@ -95,7 +104,7 @@ def minimise(objective: Objective, start: FloatArray, curvature: FloatArray) -> 
 
 def _inverse_times(
     gradient: FloatArray,
-    pairs: deque[tuple[FloatArray, FloatArray, float]],
+    pairs: History,
     curvature: FloatArray,
 ) -> FloatArray:
     """Return the inverse Hessian times the gradient by the two-loop recursion."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,7 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muscan.errors import InputError
-from muscan.kernels import em as kernel
+from muscan.kernels import observation
+from muscan.kernels import paths as path_kernel
+from muscan.kernels.em import Mixture
+from muscan.kernels.observation import Observed
+from muscan.kernels.paths import Paths
 from muscan.model.detector import Detector
 from muscan.model.events import Scatters
 from muscan.model.spectrum import (
@@ -19,26 +24,24 @@ from muscan.model.spectrum import (
     scattering_power,
     sea_level_spectrum,
 )
+from muscan.model.track_errors import (
+    AIR_DENSITY,
+    FIXED_FACTOR,
+    PanelScattering,
+    highland_factor,
+    momentum_loss,
+)
 from muscan.model.volume import VoxelGrid
 from muscan.reconstruct import lanes
 from muscan.reconstruct.common import kernel_grid
-from muscan.reconstruct.panels import PanelScattering
-from muscan.units import MM_PER_CM, SCATTERING_DENSITY_X0_MRAD2
+from muscan.units import SCATTERING_DENSITY_X0_MRAD2
 
 FloatArray = NDArray[np.float64]
 
-#: Radiation length of air at 20 °C and 1 atm [cm] (PDG 2024).
-AIR_X0_CM = 3.039e4
-#: Scattering density of air [mrad²/mm], known and therefore not reconstructed.
-AIR_DENSITY = SCATTERING_DENSITY_X0_MRAD2 / AIR_X0_CM / MM_PER_CM
 #: Fraction of muons that scatter once by any angle, decay, or were paired wrongly.
 OUTLIER_FRACTION = 0.003
 #: Rms per plane of the angle of such a muon [mrad].
 OUTLIER_ANGLE = 100.0
-#: Scattering variance of thin light layers over Rossi's: half the width χc² (B - 1.2) that Hanson
-#: (Phys. Rev. 84:634, 1951) gives for Molière's theory, for 10 mm of plastic scintillator
-#: (χc² = 0.545 MeV²/p², B = 11.2) over (15 MeV/p)² 10 mm/424 mm. Used for panels and air.
-FIXED_FACTOR = 0.52
 #: Losses [GeV] for which the powers of the momentum classes are tabulated.
 LOSSES = np.concatenate([[0.0], np.geomspace(0.005, 8.0, 60)])
 #: Nodes and weights of a measured momentum's error (Gauss-Hermite, in units of its sigma).
@@ -46,11 +49,6 @@ ERROR_NODES = np.array([-np.sqrt(3.0), 0.0, np.sqrt(3.0)])
 ERROR_WEIGHTS = np.array([1.0, 4.0, 1.0]) / 6.0
 #: Relative error of a measured momentum beyond which the spectrum tells as much.
 MAX_RELATIVE_ERROR = 0.5
-#: Scattering density [mrad²/cm] and momentum loss of a 3 GeV muon [MeV/cm] of common matter
-#: (PDG 2024: water, concrete, aluminium, iron, copper, lead, tungsten, uranium). Between them the
-#: loss goes by interpolation of the logarithms, below water in proportion to the density.
-_LOSS_DENSITY = np.array([0.69, 2.16, 2.81, 14.2, 17.4, 44.5, 71.4, 79.0])
-_LOSS_MEV_CM = np.array([2.30, 4.64, 5.19, 13.9, 15.4, 16.5, 26.6, 28.1])
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Muons:
     Attributes
     ----------
     paths, observed : kernel tuples
-        See `muscan.kernels.em`.
+        See `muscan.kernels.paths` and `muscan.kernels.observation`.
     momentum, sigma : ndarray, shape (n,)
         Measured momentum [GeV], NaN where the spectrum stands for it.
     cosine : ndarray, shape (n,)
@@ -69,8 +67,8 @@ class Muons:
         Number of voxels of the grid.
     """
 
-    paths: kernel.Paths
-    observed: kernel.Observed
+    paths: Paths
+    observed: Observed
     momentum: NDArray[np.float32]
     sigma: NDArray[np.float32]
     cosine: NDArray[np.float32]
@@ -116,7 +114,7 @@ def prepare(
 
     def count(lane: int) -> None:
         part = scatters.take(slice(*shares[lane]))
-        kernel.count_visits(geometry, *_lines(part), counts[slice(*shares[lane])])
+        path_kernel.count_visits(geometry, *_lines(part), counts[slice(*shares[lane])])
 
     lanes.run(count, lanes.LANES, workers)
     usable = (counts > 0) & np.isfinite(scatters.in_cov[:, 0, 0] + scatters.out_cov[:, 0, 0])
@@ -124,14 +122,8 @@ def prepare(
     n = len(used)
     if n == 0:
         raise InputError("tracks", "no muon crosses the grid", "check --bounds")
-    first = np.concatenate([[0], np.cumsum(counts[usable])])
-    paths = kernel.Paths(
-        first,
-        np.empty(first[-1], np.int32),
-        np.empty(first[-1], np.float32),
-        np.empty(n, np.float32),
-    )
-    observed = kernel.Observed(
+    paths = _empty_paths(counts[usable])
+    observed = Observed(
         np.empty((n, 4), np.float32), np.empty((n, 6), np.float32), np.empty((n, 3), np.float32)
     )
     shares = lanes.bounds(n)
@@ -140,13 +132,13 @@ def prepare(
     def fill(lane: int) -> None:
         rows = slice(*shares[lane])
         part = used.take(rows)
-        here = kernel.Paths(
+        here = Paths(
             paths.first[rows.start : rows.stop + 1], paths.voxel, paths.length, paths.top[rows]
         )
-        seen = kernel.Observed(observed.data[rows], observed.noise[rows], observed.fixed[rows])
+        seen = Observed(observed.data[rows], observed.noise[rows], observed.fixed[rows])
         reference = np.empty((len(part), 2))
-        kernel.trace(geometry, *_lines(part), here, reference)
-        kernel.observe(
+        path_kernel.trace(geometry, *_lines(part), here, reference)
+        observation.observe(
             part.in_position, part.in_direction, part.in_cov,
             part.out_position, part.out_direction, part.out_cov,
             _panel_errors(panels, part.in_position, part.in_direction, False),
@@ -166,38 +158,59 @@ def prepare(
     )
 
 
-def _lines(part: Scatters) -> tuple[NDArray[np.float32], ...]:
-    return part.in_position, part.in_direction, part.out_position, part.out_direction
-
-
-def momentum_loss(density: FloatArray) -> FloatArray:
-    """Return the momentum that a 3 GeV muon loses in matter of a scattering density.
+def merge_voxels(
+    muons: Muons, parent: NDArray[np.int32], rows: slice, workers: int | None = None
+) -> Muons:
+    """Return some muons with their paths through a coarser grid.
 
     Parameters
     ----------
-    density : ndarray
-        Scattering density [mrad²/mm].
-
-    Returns
-    -------
-    ndarray
-        Loss [GeV/mm] in common matter of that scattering density, which is a guess of the
-        material: light for little scattering, metals for much.
+    muons : Muons
+    parent : ndarray, shape (voxels,)
+        Voxel of the coarser grid that holds each voxel.
+    rows : slice
+        The muons, from a start by a step to the last.
+    workers : int, optional
+        Threads.
     """
-    quoted = np.maximum(density * MM_PER_CM, 1e-9)
-    loss = np.exp(np.interp(np.log(quoted), np.log(_LOSS_DENSITY), np.log(_LOSS_MEV_CM)))
-    loss *= np.minimum(quoted / _LOSS_DENSITY[0], 1.0)
-    return np.asarray(loss * 1e-3 / MM_PER_CM)
+    start, stop, step = rows.indices(len(muons))
+    shares = lanes.bounds(len(range(start, stop, step)))
+    counts = np.empty(shares[-1][1], np.int64)
+
+    def count(lane: int) -> None:
+        low, high = shares[lane]
+        path_kernel.count_merged(muons.paths, parent, start + low * step, step, counts[low:high])
+
+    lanes.run(count, lanes.LANES, workers)
+    paths = _empty_paths(counts)
+    lanes.run(
+        lambda lane: path_kernel.merge(muons.paths, parent, start, step, paths, *shares[lane]),
+        lanes.LANES,
+        workers,
+    )
+    return Muons(
+        paths=paths,
+        observed=Observed(*(np.ascontiguousarray(values[rows]) for values in muons.observed)),
+        momentum=muons.momentum[rows],
+        sigma=muons.sigma[rows],
+        cosine=muons.cosine[rows],
+        voxels=int(parent.max()) + 1,
+    )
 
 
-def highland_factor(thickness: FloatArray) -> FloatArray:
-    """Return Highland's over Rossi's scattering variance for a path in radiation lengths.
+def _empty_paths(counts: NDArray[np.int64]) -> Paths:
+    """Return paths to be filled, given the number of voxels on each."""
+    first = np.concatenate([[0], np.cumsum(counts)])
+    return Paths(
+        first,
+        np.empty(first[-1], np.int32),
+        np.empty(first[-1], np.float32),
+        np.empty(len(counts), np.float32),
+    )
 
-    θ0 = 13.6 MeV/(βp) √x (1 + 0.038 ln x) against 15 MeV/(βp) √x (PDG 2024, "Passage of particles
-    through matter"), the former within 11 % for x between 10⁻³ and 100.
-    """
-    bounded = np.clip(thickness, 1e-3, 1e2)
-    return np.square(13.6 / 15.0 * (1 + 0.038 * np.log(bounded)))
+
+def _lines(part: Scatters) -> tuple[NDArray[np.float32], ...]:
+    return part.in_position, part.in_direction, part.out_position, part.out_direction
 
 
 def _panel_errors(
@@ -233,7 +246,15 @@ class MomentumModel:
         self._measured = np.isfinite(muons.momentum) & ~(error > MAX_RELATIVE_ERROR)
         self._error = np.where(np.isfinite(error), error, 0.0)
 
-    def mixture(self, density: FloatArray, workers: int | None = None) -> kernel.Mixture:
+    def of(self, muons: Muons, rows: slice) -> MomentumModel:
+        """Return the model of some of the muons, given by ``rows``, on other paths."""
+        other = copy(self)
+        other._muons = muons
+        for name in ("_cosine_row", "_measured", "_error"):
+            setattr(other, name, getattr(self, name)[rows])
+        return other
+
+    def mixture(self, density: FloatArray, workers: int | None = None) -> Mixture:
         """Return the classes for the losses and thicknesses of a volume.
 
         Parameters
@@ -261,7 +282,7 @@ class MomentumModel:
             start = self._muons.momentum[known].astype(float)
             end = np.maximum(start - loss[known], EXIT_MOMENTUM_GEV)
             scale[known] *= np.sqrt(scattering_power(end) / scattering_power(start))
-        return kernel.Mixture(
+        return Mixture(
             np.ascontiguousarray(power),
             np.ascontiguousarray(weight),
             row.astype(np.int32),
@@ -275,7 +296,7 @@ class MomentumModel:
         shares = lanes.bounds(len(sums))
         paths = self._muons.paths
         lanes.run(
-            lambda lane: kernel.line_integrals(paths, field, *shares[lane], sums),
+            lambda lane: path_kernel.line_integrals(paths, field, *shares[lane], sums),
             lanes.LANES,
             workers,
         )

@@ -19,10 +19,11 @@ from muscan.kernels.em import Mixture
 from muscan.model.detector import Detector
 from muscan.model.events import Scatters
 from muscan.model.spectrum import MomentumSpectrum
+from muscan.model.track_errors import AIR_DENSITY
 from muscan.model.volume import Volume
 from muscan.reconstruct import lanes
-from muscan.reconstruct.em import Problem
-from muscan.reconstruct.muons import AIR_DENSITY, MomentumModel, prepare
+from muscan.reconstruct.muons import MomentumModel, prepare
+from muscan.reconstruct.problem import Problem
 from muscan.units import MM_PER_CM
 
 FloatArray = NDArray[np.float64]

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal
 
-from muscan.kernels import em
+from muscan.kernels import em, observation
+from muscan.kernels import paths as walks
 from muscan.kernels.region import block_ratios, profile, region_sums
 from muscan.kernels.traversal import Grid
 
@@ -25,21 +26,21 @@ def muons():
     p, q = vertex - 400 * u, vertex + 400 * w
     p_cov = np.broadcast_to(np.diag([0.04, 0.04, 1e-6, 1e-6]), (n, 4, 4)).copy()
     counts = np.empty(n, np.int64)
-    em.count_visits(GRID, p, u, q, w, counts)
+    walks.count_visits(GRID, p, u, q, w, counts)
     first = np.concatenate([[0], np.cumsum(counts)])
-    paths = em.Paths(
+    paths = walks.Paths(
         first,
         np.empty(first[-1], np.int32),
         np.empty(first[-1], np.float32),
         np.empty(n, np.float32),
     )
     reference = np.empty((n, 2))
-    em.trace(GRID, p, u, q, w, paths, reference)
-    seen = em.Observed(
+    walks.trace(GRID, p, u, q, w, paths, reference)
+    seen = observation.Observed(
         np.empty((n, 4), np.float32), np.empty((n, 6), np.float32), np.empty((n, 3), np.float32)
     )
     none = np.zeros((n, 3), np.float32)
-    em.observe(p, u, p_cov, q, w, p_cov, none, none, 0.5, reference, paths.top, 8e-5, seen)
+    observation.observe(p, u, p_cov, q, w, p_cov, none, none, 0.5, reference, paths.top, 8e-5, seen)
     mixture = em.Mixture(
         POWERS, WEIGHTS, np.zeros(n, np.int32), np.full(n, 0.9, np.float32), 0.003, 100.0
     )
@@ -83,12 +84,12 @@ def log_density(paths, seen, mixture, density, n):
 
 def value(muons, density):
     paths, seen, mixture, _ = muons
-    return em.likelihood(paths, seen, mixture, density, 0, 40, 1, np.zeros(CELLS))
+    return em.likelihood(paths, seen, mixture, density, 0, 40, np.zeros(CELLS))
 
 
 def test_path_integrals_match_thin_slices(muons, density):
     for n in range(40):
-        found = em.project(muons[0], density, n)
+        found = walks.project(muons[0], density, n)
         expected = elements(muons[0], density, n)
         assert found == pytest.approx(expected, rel=1e-3, abs=1e-3 * expected[2] / 100)
 
@@ -119,8 +120,7 @@ def test_likelihood_matches_scipy(muons, density):
     paths, seen, mixture, _ = muons
     expected = [log_density(paths, seen, mixture, density, n) for n in range(40)]
     found = [
-        em.likelihood(paths, seen, mixture, density, n, n + 1, 1, np.zeros(CELLS))
-        for n in range(40)
+        em.likelihood(paths, seen, mixture, density, n, n + 1, np.zeros(CELLS)) for n in range(40)
     ]
     assert found == pytest.approx(expected, rel=1e-5, abs=1e-4)
 
@@ -128,7 +128,7 @@ def test_likelihood_matches_scipy(muons, density):
 def test_gradient_matches_finite_differences(muons, density):
     paths, seen, mixture, _ = muons
     gradient = np.zeros(CELLS)
-    em.likelihood(paths, seen, mixture, density, 0, 40, 1, gradient)
+    em.likelihood(paths, seen, mixture, density, 0, 40, gradient)
     for voxel in np.argsort(-np.abs(gradient))[:60:6]:
         step = 1e-3 * density[voxel]
         up, down = density.copy(), density.copy()
@@ -138,13 +138,13 @@ def test_gradient_matches_finite_differences(muons, density):
         assert gradient[voxel] == pytest.approx(slope, rel=1e-3, abs=1e-4)
 
 
-def test_every_other_muon_and_the_rest_are_all(muons, density):
+def test_likelihoods_of_parts_add_up(muons, density):
     paths, seen, mixture, _ = muons
-    even, odd, both = np.zeros(CELLS), np.zeros(CELLS), np.zeros(CELLS)
-    parts = em.likelihood(paths, seen, mixture, density, 0, 40, 2, even)
-    parts += em.likelihood(paths, seen, mixture, density, 1, 40, 2, odd)
-    assert parts == pytest.approx(em.likelihood(paths, seen, mixture, density, 0, 40, 1, both))
-    assert even + odd == pytest.approx(both)
+    head, tail, both = np.zeros(CELLS), np.zeros(CELLS), np.zeros(CELLS)
+    parts = em.likelihood(paths, seen, mixture, density, 0, 13, head)
+    parts += em.likelihood(paths, seen, mixture, density, 13, 40, tail)
+    assert parts == pytest.approx(em.likelihood(paths, seen, mixture, density, 0, 40, both))
+    assert head + tail == pytest.approx(both)
 
 
 def test_information_is_the_sum_of_squared_scores(muons, density):
@@ -154,7 +154,7 @@ def test_information_is_the_sum_of_squared_scores(muons, density):
     expected = np.zeros(CELLS)
     for n in range(40):
         own = np.zeros(CELLS)
-        em.likelihood(paths, seen, mixture, density, n, n + 1, 1, own)
+        em.likelihood(paths, seen, mixture, density, n, n + 1, own)
         expected += own**2
     assert squares == pytest.approx(expected)
     assert numbers.sum() == len(paths.voxel)
@@ -170,7 +170,7 @@ def test_region_profile_is_the_likelihood_of_a_filled_region(muons, density):
     rows = np.arange(40)
     filled = np.where(mask, 0.3, density)
     gradient = np.zeros(CELLS)
-    expected = em.likelihood(paths, seen, mixture, filled, 0, 40, 1, gradient)
+    expected = em.likelihood(paths, seen, mixture, filled, 0, 40, gradient)
     found, slope, _ = profile(paths, seen, mixture, rows, outside, inside, 0.3)
     assert found == pytest.approx(expected, rel=1e-9)
     assert slope == pytest.approx(gradient[mask].sum(), rel=1e-6)
@@ -187,3 +187,28 @@ def test_block_ratios_are_differences_of_likelihoods(muons, density):
         expected = value(muons, raised) - value(muons, density)
         # A path may leave a block and come back to it where it bends.
         assert ratios[number] == pytest.approx(expected, rel=0.02, abs=0.05)
+
+
+@pytest.mark.parametrize("start, step", [(0, 1), (1, 3)])
+def test_merged_paths_see_the_same_where_large_voxels_are_uniform(muons, density, start, step):
+    paths, *_ = muons
+    cells = np.arange(CELLS).reshape(8, 8, 8)
+    i, j, k = np.indices(cells.shape) // 2
+    parent = ((i * 4 + j) * 4 + k).astype(np.int32).ravel()
+    counts = np.empty(len(range(start, 40, step)), np.int64)
+    walks.count_merged(paths, parent, start, step, counts)
+    first = np.concatenate([[0], np.cumsum(counts)])
+    merged = walks.Paths(
+        first,
+        np.empty(first[-1], np.int32),
+        np.empty(first[-1], np.float32),
+        np.empty(len(counts), np.float32),
+    )
+    walks.merge(paths, parent, start, step, merged, 0, len(counts))
+    assert len(merged.voxel) < 0.8 * sum(
+        paths.first[n + 1] - paths.first[n] for n in range(start, 40, step)
+    )
+    coarse = density[:64]
+    for row, n in enumerate(range(start, 40, step)):
+        fine = walks.project(paths, coarse[parent], n)
+        assert walks.project(merged, coarse, row) == pytest.approx(fine, rel=1e-5, abs=1e-3)

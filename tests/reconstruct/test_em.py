@@ -1,3 +1,4 @@
+from collections import deque
 from dataclasses import replace
 
 import numpy as np
@@ -7,9 +8,11 @@ from muscan.errors import InputError
 from muscan.model.spectrum import sea_level_spectrum
 from muscan.model.volume import Volume, VoxelGrid
 from muscan.reconstruct import methods, reconstruct
+from muscan.reconstruct.em import COARSE_SCALE
 from muscan.reconstruct.lbfgs import minimise
-from muscan.reconstruct.muons import highland_factor, momentum_loss
+from muscan.reconstruct.muons import MomentumModel, prepare
 from muscan.reconstruct.prior import smoothness
+from muscan.reconstruct.problem import Problem, finer
 from muscan.reconstruct.region import RegionTester
 
 SPECTRUM = sea_level_spectrum()
@@ -175,6 +178,62 @@ def test_smoothness_gradient():
         assert gradient[index] == pytest.approx(slope, abs=1e-7)
 
 
+def test_weight_of_the_prior_on_larger_voxels():
+    # A smooth field costs the same on voxels of twice the size with twice the weight.
+    def ramp(cells):
+        x = (np.arange(cells) + 0.5) / cells
+        return 0.1 * np.broadcast_to(np.sin(np.pi * x)[:, None, None], (cells,) * 3)
+
+    fine, coarse = smoothness(ramp(128), 0.5)[0], smoothness(ramp(64), COARSE_SCALE * 0.5)[0]
+    assert coarse == pytest.approx(fine, rel=0.03)
+
+
+def test_finer_puts_a_value_on_all_it_is_cut_into():
+    values = np.arange(8.0).reshape(2, 2, 2)
+    fine = finer(values, (4, 3, 4))
+    assert fine.shape == (4, 3, 4)
+    for index in np.ndindex(fine.shape):
+        assert fine[index] == values[tuple(i // 2 for i in index)]
+
+
+def test_larger_voxels_see_the_same_muons(scan):
+    muons = prepare(scan[0], GRID)
+    problem = Problem(muons, MomentumModel(muons, SPECTRUM), GRID)
+    coarse = problem.coarser()
+    assert coarse.grid.shape == (4, 4, 3)
+    assert coarse.grid.lower == pytest.approx(GRID.lower)
+    rng = np.random.default_rng(5)
+    large = rng.lognormal(-2, 0.5, coarse.grid.shape)
+    small = np.ascontiguousarray(finer(large, GRID.shape)).ravel()
+    large = large.ravel()
+    value, gradient = problem.likelihood(small, problem.momenta.mixture(small))
+    found, slope = coarse.likelihood(large, coarse.momenta.mixture(large))
+    assert found == pytest.approx(value, rel=1e-4)
+    x, y, z = (n // 2 for n in GRID.shape)
+    summed = gradient.reshape(x, 2, y, 2, z, 2).sum(axis=(1, 3, 5)).ravel()
+    assert slope == pytest.approx(summed, rel=0.01, abs=1e-3 * np.abs(summed).max())
+
+
+def test_minimise_goes_on_with_what_it_learnt():
+    scales = np.geomspace(1, 1e3, 30)
+
+    def bowl(x):
+        return float((scales * x**2).sum() / 2), scales * x
+
+    def run(start, steps, history):
+        for number, step in enumerate(minimise(bowl, start, np.ones(30), history)):
+            if number == steps:
+                return step
+        return step
+
+    history = deque(maxlen=8)
+    whole = run(np.ones(30), 12, deque(maxlen=8))
+    half = run(np.ones(30), 6, history)
+    again = run(half.point, 6, history)
+    assert again.value == pytest.approx(whole.value, rel=1e-9)
+    assert again.value < run(half.point, 6, None).value
+
+
 def test_minimise_finds_the_bottom_of_a_curved_valley():
     def rosenbrock(x):
         a, b = x[:-1], x[1:] - x[:-1] ** 2
@@ -188,10 +247,3 @@ def test_minimise_finds_the_bottom_of_a_curved_valley():
         for step, _ in zip(minimise(rosenbrock, np.zeros(6), np.ones(6)), range(200), strict=False)
     )
     assert last.point == pytest.approx(np.ones(6), abs=1e-3)
-
-
-def test_losses_and_highland_at_known_points():
-    # PDG: 3 GeV muons lose 2.3 MeV/cm in water, 13.9 in iron; half the density of water, half.
-    loss = momentum_loss(np.array([0.69, 14.2, 0.345]) / 10)
-    assert loss == pytest.approx(np.array([2.3, 13.9, 1.15]) * 1e-4, rel=1e-6)
-    assert highland_factor(np.array([1.0])) == pytest.approx((13.6 / 15) ** 2)

@@ -25,11 +25,11 @@ from muscan.model.events import Scatters, pair_tracks
 from muscan.model.spectrum import sea_level_spectrum
 from muscan.model.track_errors import line_errors, scattering_density
 from muscan.model.volume import Volume, VoxelGrid
-from muscan.reconstruct import lanes, reconstruct
-from muscan.reconstruct.common import kernel_grid
-from muscan.reconstruct.muons import MomentumModel, prepare
-from muscan.reconstruct.problem import Problem
-from muscan.reconstruct.region import RegionTester
+from muscan.reconstruction import lanes, reconstruct
+from muscan.reconstruction.common import kernel_grid
+from muscan.reconstruction.muons import MomentumModel, prepare
+from muscan.reconstruction.problem import Problem
+from muscan.reconstruction.region import RegionTester
 from muscan.simulation import simulate_chunks
 from muscan.tracking import find_tracks
 

@@ -17,7 +17,7 @@ from muscan.model.events import Scatters
 from muscan.model.spectrum import EXIT_MOMENTUM_GEV, MomentumSpectrum, scattering_power
 from muscan.model.track_errors import highland_factor, momentum_loss
 from muscan.model.volume import VoxelGrid
-from muscan.reconstruct.muons import prepare
+from muscan.reconstruction.muons import prepare
 from muscan.units import MM_PER_CM, SCATTERING_DENSITY_X0_MRAD2
 
 SIGMA_OFFSET_MM, SIGMA_ANGLE = 0.2, 0.5e-3

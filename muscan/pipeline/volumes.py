@@ -63,7 +63,7 @@ def reconstruct(
     InputError
         If the tracks or an option is wrong, or if no event has both tracks.
     """
-    from muscan.reconstruct import reconstruct as run_method
+    from muscan.reconstruction import reconstruct as run_method
 
     found = io.read_tracks(Path(tracks)) if isinstance(tracks, (str, Path)) else tracks
     grid = VoxelGrid.from_bounds(_bounds(found, bounds), voxel)
@@ -127,7 +127,7 @@ def identify(
     InputError
         If the volume is empty or an option is wrong.
     """
-    from muscan.identify import identify as run_identify
+    from muscan.identification import identify as run_identify
 
     if progress is not None:
         progress("identify", None)

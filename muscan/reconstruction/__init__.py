@@ -10,9 +10,9 @@ from muscan.model.volume import Volume, VoxelGrid
 
 #: Methods that come with muscan; others register in the entry-point group `GROUP`.
 BUILTIN: Final = {
-    "poca": "muscan.reconstruct.poca:poca",
-    "asr": "muscan.reconstruct.asr:asr",
-    "em": "muscan.reconstruct.em:em",
+    "poca": "muscan.reconstruction.poca:poca",
+    "asr": "muscan.reconstruction.asr:asr",
+    "em": "muscan.reconstruction.em:em",
 }
 GROUP: Final = "muscan.reconstructors"
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from muscan.identify.background import HIGHEST_BACKGROUND, contrast
-from muscan.identify.segment import known_voxels
+from muscan.identification.background import HIGHEST_BACKGROUND, contrast
+from muscan.identification.segment import known_voxels
 
 
 def above(volume):

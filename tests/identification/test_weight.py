@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from muscan.identify.match import candidates, posterior
-from muscan.identify.segment import known_voxels
-from muscan.identify.weight import mixture_interval, object_mass, total_mass
+from muscan.identification.match import candidates, posterior
+from muscan.identification.segment import known_voxels
+from muscan.identification.weight import mixture_interval, object_mass, total_mass
 
 
 def test_one_component_gives_its_own_quantiles():

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from muscan.identify.likelihood import (
+from muscan.identification.likelihood import (
     LocalMuons,
     box_moments,
     log_density,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from muscan.errors import InputError
-from muscan.identify.background import SMEARING_METHODS, Contrast, contrast
+from muscan.identification.background import SMEARING_METHODS, Contrast, contrast
 from muscan.model.volume import Volume, VoxelGrid
 
 FloatArray = NDArray[np.float64]

@@ -32,8 +32,8 @@ from muscan.model.track_errors import (
     momentum_loss,
 )
 from muscan.model.volume import VoxelGrid
-from muscan.reconstruct import lanes
-from muscan.reconstruct.common import kernel_grid
+from muscan.reconstruction import lanes
+from muscan.reconstruction.common import kernel_grid
 from muscan.units import SCATTERING_DENSITY_X0_MRAD2
 
 FloatArray = NDArray[np.float64]

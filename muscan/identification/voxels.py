@@ -16,8 +16,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from muscan.identify.match import Candidates, candidates, posterior
-from muscan.identify.segment import known_voxels
+from muscan.identification.match import Candidates, candidates, posterior
+from muscan.identification.segment import known_voxels
 from muscan.model.material import MaterialDatabase
 from muscan.model.volume import MaterialMap, Volume
 
@@ -49,7 +49,7 @@ def classify_voxels(
     materials : MaterialDatabase
         What the scan may contain.
     prior : mapping of str to float, optional
-        See `muscan.identify.match.candidates`.
+        See `muscan.identification.match.candidates`.
 
     Returns
     -------

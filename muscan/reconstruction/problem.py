@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from muscan.kernels import em as kernel
 from muscan.model.track_errors import AIR_DENSITY
 from muscan.model.volume import VoxelGrid
-from muscan.reconstruct import lanes
-from muscan.reconstruct.lbfgs import History, Step, minimise
-from muscan.reconstruct.muons import MomentumModel, Muons, merge_voxels
-from muscan.reconstruct.prior import smoothness
+from muscan.reconstruction import lanes
+from muscan.reconstruction.lbfgs import History, Step, minimise
+from muscan.reconstruction.muons import MomentumModel, Muons, merge_voxels
+from muscan.reconstruction.prior import smoothness
 
 FloatArray = NDArray[np.float64]
 

@@ -1,7 +1,7 @@
 import pytest
 
-from muscan.identify.match import candidates, object_posterior, watched_names
-from muscan.identify.rules import Evidence, judge
+from muscan.identification.match import candidates, object_posterior, watched_names
+from muscan.identification.rules import Evidence, judge
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ from muscan.model.events import Scatters
 from muscan.model.spectrum import MomentumSpectrum
 from muscan.model.track_errors import AIR_DENSITY
 from muscan.model.volume import Volume
-from muscan.reconstruct import lanes
-from muscan.reconstruct.muons import MomentumModel, prepare
-from muscan.reconstruct.problem import Problem
+from muscan.reconstruction import lanes
+from muscan.reconstruction.muons import MomentumModel, prepare
+from muscan.reconstruction.problem import Problem
 from muscan.units import MM_PER_CM
 
 FloatArray = NDArray[np.float64]
@@ -94,7 +94,7 @@ class RegionTester:
     background : Volume
         What is elsewhere [mrad²/cm]; NaN counts as air.
     spectrum, momentum, detector, workers
-        As for `muscan.reconstruct.em.em`.
+        As for `muscan.reconstruction.em.em`.
     """
 
     def __init__(

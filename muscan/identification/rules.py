@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from muscan.identify.match import Candidates
+from muscan.identification.match import Candidates
 from muscan.model.alerts import SEVERITIES, Severity
 
 FloatArray = NDArray[np.float64]

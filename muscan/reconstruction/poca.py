@@ -19,8 +19,8 @@ from muscan.model.detector import Detector
 from muscan.model.events import Scatters
 from muscan.model.spectrum import MomentumSpectrum, class_weights, sea_level_spectrum
 from muscan.model.volume import Volume, VoxelGrid
-from muscan.reconstruct import lanes
-from muscan.reconstruct.common import kernel_grid
+from muscan.reconstruction import lanes
+from muscan.reconstruction.common import kernel_grid
 from muscan.units import RAD2_PER_MM
 
 FloatArray = NDArray[np.float64]

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from muscan.identify.background import SCALES_MM, contrast, filter_widths
-from muscan.identify.match import Candidates, candidates, object_posterior, watched_names
-from muscan.identify.refine import measured_on_muons
-from muscan.identify.rules import Evidence, judge
-from muscan.identify.segment import Region, known_voxels, regions_of
-from muscan.identify.voxels import classify_voxels
-from muscan.identify.weight import object_mass, total_mass
+from muscan.identification.background import SCALES_MM, contrast, filter_widths
+from muscan.identification.match import Candidates, candidates, object_posterior, watched_names
+from muscan.identification.refine import measured_on_muons
+from muscan.identification.rules import Evidence, judge
+from muscan.identification.segment import Region, known_voxels, regions_of
+from muscan.identification.voxels import classify_voxels
+from muscan.identification.weight import object_mass, total_mass
 from muscan.model.alerts import (
     SEVERITIES,
     Alert,
@@ -64,7 +64,7 @@ def identify(
     watch : sequence of str
         Names or categories of materials whose alerts are raised in severity.
     prior : mapping of str to float, optional
-        See `muscan.identify.match.candidates`.
+        See `muscan.identification.match.candidates`.
     false_alarms : float
         Regions of which chance makes more than this many a scan are left out.
     flux : str

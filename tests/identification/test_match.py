@@ -6,7 +6,7 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from muscan.errors import InputError
-from muscan.identify.match import (
+from muscan.identification.match import (
     CATEGORY_PRIOR,
     UNKNOWN_PRIOR,
     candidates,

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from muscan.errors import InputError
-from muscan.identify import find_regions
-from muscan.identify.segment import split
+from muscan.identification import find_regions
+from muscan.identification.segment import split
 
 
 def cargo_with(objects, shape=(60, 40, 40), level=1.0):

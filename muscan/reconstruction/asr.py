@@ -20,8 +20,8 @@ from muscan.model.detector import Detector
 from muscan.model.events import Scatters
 from muscan.model.spectrum import MomentumSpectrum, class_weights, sea_level_spectrum
 from muscan.model.volume import Volume, VoxelGrid
-from muscan.reconstruct import lanes
-from muscan.reconstruct.muons import Muons, prepare
+from muscan.reconstruction import lanes
+from muscan.reconstruction.muons import Muons, prepare
 from muscan.units import MM_PER_CM
 
 FloatArray = NDArray[np.float64]

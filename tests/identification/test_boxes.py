@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from muscan.identify import identify
-from muscan.identify.boxes import fit_box
-from muscan.identify.likelihood import (
+from muscan.identification import identify
+from muscan.identification.boxes import fit_box
+from muscan.identification.likelihood import (
     box_moments,
     golden_section,
     local_muons,

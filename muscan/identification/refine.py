@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from muscan.identify.background import DENSEST, SMEARING_METHODS, Contrast
-from muscan.identify.boxes import BoxFit, fit_box
-from muscan.identify.likelihood import local_muons
-from muscan.identify.segment import Region, with_margin
+from muscan.identification.background import DENSEST, SMEARING_METHODS, Contrast
+from muscan.identification.boxes import BoxFit, fit_box
+from muscan.identification.likelihood import local_muons
+from muscan.identification.segment import Region, with_margin
 from muscan.model.detector import Detector
 from muscan.model.events import Scatters
 from muscan.model.volume import Volume

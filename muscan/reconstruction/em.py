@@ -20,10 +20,10 @@ from muscan.model.detector import Detector
 from muscan.model.events import Scatters
 from muscan.model.spectrum import MomentumSpectrum
 from muscan.model.volume import Volume, VoxelGrid
-from muscan.reconstruct.lbfgs import MEMORY, History, Step
-from muscan.reconstruct.muons import MomentumModel, prepare
-from muscan.reconstruct.prior import smoothness
-from muscan.reconstruct.problem import Problem, densities, finer
+from muscan.reconstruction.lbfgs import MEMORY, History, Step
+from muscan.reconstruction.muons import MomentumModel, prepare
+from muscan.reconstruction.prior import smoothness
+from muscan.reconstruction.problem import Problem, densities, finer
 from muscan.units import MM_PER_CM
 
 FloatArray = NDArray[np.float64]

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from muscan.errors import InputError
-from muscan.identify import classify_voxels, group_members
-from muscan.identify.match import candidates, posterior
-from muscan.identify.voxels import groups
+from muscan.identification import classify_voxels, group_members
+from muscan.identification.match import candidates, posterior
+from muscan.identification.voxels import groups
 
 
 def name_at(result, index):

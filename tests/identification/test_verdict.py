@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from muscan.errors import InputError
-from muscan.identify import identify
+from muscan.identification import identify
 from muscan.model.alerts import SEVERITIES, alerts_schema
 from muscan.model.events import Run
 

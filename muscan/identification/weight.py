@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from muscan.identify.match import MODEL_SPREAD, UNKNOWN_RANGE, Candidates, posterior
+from muscan.identification.match import MODEL_SPREAD, UNKNOWN_RANGE, Candidates, posterior
 from muscan.model.alerts import Interval
 from muscan.model.volume import Volume
 

@@ -7,13 +7,13 @@ import pytest
 from muscan.errors import InputError
 from muscan.model.spectrum import sea_level_spectrum
 from muscan.model.volume import Volume, VoxelGrid
-from muscan.reconstruct import methods, reconstruct
-from muscan.reconstruct.em import COARSE_SCALE
-from muscan.reconstruct.lbfgs import minimise
-from muscan.reconstruct.muons import MomentumModel, prepare
-from muscan.reconstruct.prior import smoothness
-from muscan.reconstruct.problem import Problem, finer
-from muscan.reconstruct.region import RegionTester
+from muscan.reconstruction import methods, reconstruct
+from muscan.reconstruction.em import COARSE_SCALE
+from muscan.reconstruction.lbfgs import minimise
+from muscan.reconstruction.muons import MomentumModel, prepare
+from muscan.reconstruction.prior import smoothness
+from muscan.reconstruction.problem import Problem, finer
+from muscan.reconstruction.region import RegionTester
 
 SPECTRUM = sea_level_spectrum()
 GRID = VoxelGrid.from_bounds([[-400, -400, -300], [400, 400, 300]], 100)

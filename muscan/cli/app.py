@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments : list of str, optional
         Instead of the process's own.
     """
-    from muscan.cli import chain, library  # noqa: F401  (they register their commands)
+    from muscan.cli import chain, library, operator  # noqa: F401  (they register commands)
 
     warnings.showwarning = _note
     given = sys.argv[1:] if arguments is None else arguments

@@ -272,6 +272,7 @@ def identify(
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a scan.", metavar="DIR")],
+    language: Annotated[str, typer.Option(help="en, fr, or a catalogue's file.")] = "en",
 ) -> None:
     """Write a page with pictures (report.html) into a scan's folder.
 
@@ -279,7 +280,7 @@ def report(
     """
     from muscan import pipeline
 
-    print(f"Written: {pipeline.report(folder)}")
+    print(f"Written: {pipeline.report(folder, language=language)}")
 
 
 @app.command()

@@ -8,8 +8,9 @@
 | ``npz`` | NumPy | every channel, with origin and spacing |
 | ``zarr`` | xarray, dask | every channel, with the coordinates (needs zarr) |
 
-Lengths are in mm, axes x, y and z as ours (z up, right-handed). NIfTI has the same axes as
-"right, anterior, superior"; MetaImage and ITK call ours "RAI"-less world axes, with no turn.
+Lengths are in mm, axes x, y and z as ours (z up, right-handed). NIfTI takes them as right,
+anterior, superior; a reader of NIfTI whose world is left, posterior, superior (ITK) turns the
+signs of x and y around.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import shutil
 import zlib
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 from xml.sax.saxutils import quoteattr
@@ -130,7 +132,7 @@ def _write_mha(path: Path, volume: Volume, arrays: Arrays) -> None:
 
 def _write_nii(path: Path, volume: Volume, arrays: Arrays) -> None:
     try:
-        import nibabel
+        nibabel: Any = import_module("nibabel")
     except ImportError as error:
         raise MissingExtraError("export", error.name) from error
     affine = np.diag([*volume.grid.spacing, 1.0])
@@ -168,7 +170,7 @@ def _write_npz(path: Path, volume: Volume, arrays: Arrays) -> None:
 
 def _write_zarr(path: Path, volume: Volume, arrays: Arrays) -> None:
     try:
-        import zarr
+        zarr: Any = import_module("zarr")
     except ImportError as error:
         raise MissingExtraError("export", error.name) from error
     if path.exists():
@@ -189,7 +191,8 @@ def _write_zarr(path: Path, volume: Volume, arrays: Arrays) -> None:
         for name, values in arrays.items():
             data = np.ascontiguousarray(values)
             array = root.create_array(name, data=data, dimension_names=("x", "y", "z"))
-            array.attrs["units"] = "1" if name == "n_muons" else volume.units
+            if name in (volume.quantity, "uncertainty"):
+                array.attrs["units"] = volume.units
         part.replace(path)
     except OSError as error:
         raise InputError(path, f"cannot be written ({error.strerror})") from error

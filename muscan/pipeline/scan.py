@@ -8,6 +8,7 @@ from pathlib import Path
 
 from muscan import io
 from muscan.errors import InputError, MissingExtraError
+from muscan.io import audit
 from muscan.model.alerts import AlertReport
 from muscan.model.detector import Detector
 from muscan.model.events import Hits, Run, Tracks
@@ -97,13 +98,15 @@ def scan(
     return found
 
 
-def report(folder: PathLike) -> Path:
+def report(folder: PathLike, *, language: str = "en") -> Path:
     """Write ``report.html`` from the files of a scan's folder.
 
     Parameters
     ----------
     folder : path
-        With ``alerts.json`` and ``volume.h5``, and ``tracks.h5`` where there is one.
+        With ``alerts.json`` and ``volume.h5``; decisions are taken from its audit log.
+    language : str
+        ``"en"``, ``"fr"``, or the path of a message catalogue (TOML).
 
     Returns
     -------
@@ -115,13 +118,26 @@ def report(folder: PathLike) -> Path:
     MissingExtraError
         If the extra ``report`` is not installed.
     """
-    from muscan.report import render
+    from muscan.reporting import render
 
     folder = Path(folder)
     volume = io.read_volume(folder / "volume.h5")
     run = volume.run or Run()
     facts = {"Data": run.source, **{name.replace("_", " "): n for name, n in run.counts.items()}}
-    page = render(io.read_alerts(folder / "alerts.json"), volume, facts)
+    decisions = {
+        alert: {
+            "decision": entry["action"],
+            **{name: entry[name] for name in ("who", "time", "reason")},
+        }
+        for alert, entry in audit.decisions(folder / audit.FILE_NAME).items()
+    }
+    page = render(
+        io.read_alerts(folder / "alerts.json"),
+        volume,
+        facts,
+        language=language,
+        decisions=decisions,
+    )
     io.write_text(folder / "report.html", page)
     return folder / "report.html"
 

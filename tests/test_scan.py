@@ -100,6 +100,19 @@ def test_files_and_objects_give_the_same(tmp_path):
     np.testing.assert_array_equal(io.read_volume(tmp_path / "v.h5").values, volume.values)
 
 
+def test_measured_momenta_reach_the_tracks(tmp_path):
+    words = ["--minutes", 0.05, "--momentum-resolution", 0.1, "--momentum-range", "1,50", "-q"]
+    assert run("simulate", "blocks", "-o", tmp_path / "h.h5", *words) == 0
+    tracks = muscan.track(tmp_path / "h.h5")
+    truth, _ = io.read_truth(tmp_path / "h.h5")
+    assert truth.momentum.min() >= 1
+    assert truth.momentum.max() <= 50
+    assert np.isfinite(tracks.momentum).all()
+    rows = np.searchsorted(truth.event_id, tracks.event_id)
+    ratio = tracks.momentum / truth.momentum[rows]
+    assert np.std(ratio) == pytest.approx(0.1, rel=0.1)
+
+
 def test_steps_and_info_from_the_command_line(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert run("simulate", "blocks", "-o", "h.h5", "--minutes", 0.1, "--seed", 3) == 0

@@ -107,6 +107,15 @@ def simulate(
     rate_scale: Annotated[
         float, typer.Option(help="Factor on the flux, to match a rate measured at your place.")
     ] = 1.0,
+    momentum_range: Annotated[
+        str, typer.Option(help="Momenta of the muons [GeV], within 0.05,10000.", metavar="LOW,HIGH")
+    ] = "0.1,10000",
+    momentum_resolution: Annotated[
+        float | None, typer.Option(help="Measure momenta, to this relative error (0.1 is 10 %).")
+    ] = None,
+    trigger: Annotated[
+        str, typer.Option(help="incoming or any: which pair of hits makes an event.")
+    ] = "incoming",
     materials: Materials = None,
     seed: Seed = 0,
     workers: Workers = None,
@@ -129,6 +138,9 @@ def simulate(
             flux=flux,
             scattering=scattering,
             rate_scale=rate_scale,
+            momentum_range=_pair(momentum_range),
+            momentum_resolution=momentum_resolution,
+            trigger=trigger,
             materials=materials or (),
             workers=workers,
             output=output,
@@ -318,6 +330,16 @@ def _summary(path: Path, quiet: bool, as_json: bool) -> None:
 
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _pair(text: str) -> tuple[float, float]:
+    try:
+        low, high = (float(number) for number in text.split(","))
+    except ValueError:
+        raise InputError(
+            "--momentum-range", f"'{text}' is not two numbers", "give LOW,HIGH in GeV"
+        ) from None
+    return low, high
 
 
 def _numbers(text: str | None) -> list[float] | None:

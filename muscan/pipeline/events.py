@@ -35,6 +35,9 @@ def simulate(
     flux: str = "guan2015",
     scattering: str = "moliere",
     rate_scale: float = 1.0,
+    momentum_range: tuple[float, float] = (0.1, 10_000.0),
+    momentum_resolution: float | None = None,
+    trigger: str = "incoming",
     materials: Sequence[PathLike] = (),
     workers: int | None = None,
     output: PathLike | None = None,
@@ -60,6 +63,13 @@ def simulate(
         Model of multiple scattering.
     rate_scale : float
         Factor on the flux, to match a rate measured at your place.
+    momentum_range : tuple of float
+        Lowest and highest momentum of the muons [GeV], within 0.05 to 10 000.
+    momentum_resolution : float, optional
+        Relative standard deviation of a measured momentum; none is measured unless given.
+    trigger : {"incoming", "any"}
+        Record events with two hits in a group that may have the incoming track, or with two
+        hits anywhere.
     materials : sequence of path
         Material files to lay over the shipped ones.
     workers : int, optional
@@ -90,6 +100,9 @@ def simulate(
         flux=flux,
         scattering=scattering,
         rate_scale=rate_scale,
+        momentum_range=momentum_range,
+        momentum_resolution=momentum_resolution,
+        trigger=trigger,
         materials=load_materials(materials),
         workers=workers,
     )

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -220,6 +221,41 @@ class TableWriter:
             dataset.resize(stop, axis=0)
             dataset[start:stop] = values
         self.rows = stop
+
+
+class EventsWriter:
+    """Base of what writes events chunk by chunk; the file appears when the block succeeds.
+
+    Attributes
+    ----------
+    run : Run
+        How the events came to be; set it before the block ends.
+    """
+
+    def __init__(self, path: Path, format_name: str, detector: Detector | None) -> None:
+        self._context = create(path, format_name)
+        self._detector = detector
+        self.run = Run()
+
+    def __enter__(self) -> Self:
+        self._file = self._context.__enter__()
+        write_detector(self._file, self._detector)
+        self._begin()
+        return self
+
+    def _begin(self) -> None:
+        """Make the tables in the file that was just created."""
+        raise NotImplementedError
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            write_run(self._file, self.run)
+        self._context.__exit__(kind, error, trace)
 
 
 def check_table(file: h5py.File, table: schema.Table, source: Path) -> int:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +13,13 @@ from numpy.typing import NDArray
 from muscan.errors import InputError
 from muscan.io import hdf5, schema
 from muscan.model.detector import Detector
-from muscan.model.events import Hits, MomentumMeasurements, Muons, Run, join_hits
+from muscan.model.events import Hits, MomentumMeasurements, Muons, join_hits
 
 #: Hits read at a time where a file is streamed; about 80 MB in memory.
 STREAM_ROWS = 2_000_000
 
 
-class HitsWriter:
+class HitsWriter(hdf5.EventsWriter):
     """Writes a hit file chunk by chunk; the file appears when the block succeeds.
 
     Parameters
@@ -34,20 +33,16 @@ class HitsWriter:
     """
 
     def __init__(self, path: Path, detector: Detector, scene: str | None = None) -> None:
-        self._context = hdf5.create(path, schema.HITS)
-        self._detector, self._scene = detector, scene
+        super().__init__(path, schema.HITS, detector)
+        self._scene = scene
         self._truth: hdf5.TableWriter | None = None
         self._momenta: hdf5.TableWriter | None = None
-        self.run = Run()
 
-    def __enter__(self) -> Self:
-        self._file = self._context.__enter__()
-        hdf5.write_detector(self._file, self._detector)
+    def _begin(self) -> None:
         self._hits = hdf5.TableWriter(self._file, schema.HIT_TABLE)
         if self._scene is not None:
             self._truth = hdf5.TableWriter(self._file, schema.TRUTH_TABLE)
             hdf5.write_text_dataset(self._file, schema.SCENE, self._scene)
-        return self
 
     def append(self, hits: Hits, truth: Muons | None = None) -> None:
         """Append hits, and the truth of their muons where it is known."""
@@ -58,16 +53,6 @@ class HitsWriter:
             if self._momenta is None:
                 self._momenta = hdf5.TableWriter(self._file, schema.MOMENTUM_TABLE)
             self._momenta.append(hits.momenta)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            hdf5.write_run(self._file, self.run)
-        self._context.__exit__(kind, error, trace)
 
 
 def write_hits(path: Path, hits: Hits) -> None:

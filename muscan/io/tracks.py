@@ -5,33 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
 from muscan.errors import InputError
 from muscan.io import hdf5, schema
 from muscan.model.detector import Detector
-from muscan.model.events import Run, Tracks
+from muscan.model.events import Tracks
 
 #: Tracks read at a time where a file is streamed; about 110 MB in memory.
 STREAM_ROWS = 1_000_000
 
 
-class TracksWriter:
+class TracksWriter(hdf5.EventsWriter):
     """Writes a track file chunk by chunk; the file appears when the block succeeds."""
 
     def __init__(self, path: Path, detector: Detector | None) -> None:
-        self._context = hdf5.create(path, schema.TRACKS)
-        self._detector = detector
-        self.run = Run()
+        super().__init__(path, schema.TRACKS, detector)
 
-    def __enter__(self) -> Self:
-        self._file = self._context.__enter__()
-        hdf5.write_detector(self._file, self._detector)
+    def _begin(self) -> None:
         self._tracks = hdf5.TableWriter(self._file, schema.TRACK_TABLE)
-        return self
 
     @property
     def rows(self) -> int:
@@ -41,16 +34,6 @@ class TracksWriter:
     def append(self, tracks: Tracks) -> None:
         """Append tracks."""
         self._tracks.append(tracks)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if error is None:
-            hdf5.write_run(self._file, self.run)
-        self._context.__exit__(kind, error, trace)
 
 
 def write_tracks(path: Path, tracks: Tracks) -> None:

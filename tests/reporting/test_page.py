@@ -32,6 +32,7 @@ from muscan.model.events import Run
 from muscan.model.volume import Volume, VoxelGrid
 from muscan.reporting import catalogue, interactive, render, solid
 
+# Both come with the extra `test`; a bare installation makes no page.
 pytest.importorskip("jinja2")
 pytest.importorskip("matplotlib")
 

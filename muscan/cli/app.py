@@ -36,6 +36,11 @@ def _root(
         raise typer.Exit
 
 
+def register() -> None:
+    """Import the modules that add commands, which also brings what they need."""
+    from muscan.cli import chain, library, operator  # noqa: F401  (they register commands)
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its status.
 
@@ -44,8 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     arguments : list of str, optional
         Instead of the process's own.
     """
-    from muscan.cli import chain, library, operator  # noqa: F401  (they register commands)
-
+    register()
     warnings.showwarning = _note
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
@@ -79,7 +83,7 @@ def _refuse(error: TyperException, debug: bool) -> None:
     _fail(f"{command}: {message.rstrip('.')}; see '{command} --help'", WRONG_INPUT, debug)
 
 
-def _note(message: Warning | str, *_: object) -> None:
+def _note(message: Warning | str, *_: object, **__: object) -> None:
     print(f"muscan: note: {message}", file=sys.stderr)
 
 

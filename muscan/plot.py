@@ -117,7 +117,7 @@ def slices(
     """
     point = np.asarray(position, dtype=float)
     if point.shape != (3,) or not np.isfinite(point).all():
-        raise InputError("position", f"{position} is not a point", "give x, y and z in mm")
+        raise InputError("position", f"{position!r} is not a point", "give x, y and z in mm")
     fractional = (point - volume.grid.origin) / volume.grid.spacing
     index = np.clip(np.rint(fractional).astype(int), 0, np.array(volume.grid.shape) - 1)
     images = [(axis, np.take(volume.values, index[axis], axis=axis)) for axis in (2, 1, 0)]

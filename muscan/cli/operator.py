@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -126,7 +126,7 @@ def resolve_alert(
     entry = audit.decide(
         folder / audit.FILE_NAME,
         alert,
-        decision,  # type: ignore[arg-type]  (checked there)
+        cast(audit.Decision, decision),  # checked there
         reason,
         who=who,
         evidence=path,

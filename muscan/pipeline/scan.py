@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -153,7 +153,7 @@ def read(path: PathLike) -> Hits | Tracks | Volume | MaterialMap | AlertReport:
     path = Path(path)
     if path.suffix == ".json":
         return io.read_alerts(path)
-    readers = {
+    readers: dict[str, Callable[[Path], Hits | Tracks | Volume | MaterialMap]] = {
         "muscan-hits": io.read_hits,
         "muscan-tracks": io.read_tracks,
         "muscan-volume": io.read_volume,

@@ -56,7 +56,7 @@ def picture(
     from scipy.ndimage import map_coordinates
 
     low, high = np.asarray(bounds, dtype=float)
-    centre, half = (low + high) / 2, np.linalg.norm(high - low) / 2
+    centre, half = (low + high) / 2, float(np.linalg.norm(high - low)) / 2
     right, up, along = axes_of_view()
     place = np.linspace(-half, half, pixels)
     plane = centre + place[None, :, None] * right - place[:, None, None] * up

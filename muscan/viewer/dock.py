@@ -280,8 +280,10 @@ class ScanDock(Panel):
         some = tracks.take(slice(0, int(np.searchsorted(tracks.event_id, last, side="right"))))
         low, high = volume.grid.lower, volume.grid.upper
         spacing: Any = volume.grid.spacing
-        bounds = np.column_stack([low, high]).ravel()
-        return pipeline.reconstruct(some, method=volume.method, voxel=spacing, bounds=bounds)
+        bounds = np.column_stack([low, high]).ravel().tolist()
+        made = pipeline.reconstruct(some, method=volume.method, voxel=spacing, bounds=bounds)
+        assert isinstance(made, Volume)  # a path only where an output is named
+        return made
 
     def _all_tracks(self) -> Tracks:
         if self._tracks is None:
@@ -332,7 +334,7 @@ class ScanDock(Panel):
         if len(displayed) < 3 or direction is None:
             return np.asarray(position, dtype=float)[::-1]
         layer = self._layer(layers.DENSITY)
-        if layer is None:
+        if layer is None or self.shown is None:
             return None
         start, stop = layer.get_ray_intersections(position, direction, displayed, world=True)
         if start is None or stop is None:
@@ -398,8 +400,9 @@ class ScanDock(Panel):
         self.scan, self._tracks = scan, None
         if scan.volume is not None:
             self._show_volume(scan.volume)
-        if scan.materials is not None and self._layer(layers.MATERIALS) is not None:
-            self._layer(layers.MATERIALS).data = scan.materials.labels.T
+        labels = self._layer(layers.MATERIALS)
+        if scan.materials is not None and labels is not None:
+            labels.data = scan.materials.labels.T
         self._draw_alerts()
         self._fill()
 

@@ -49,7 +49,7 @@ class ColourScale(QWidget):
         painter.setPen(self.palette().color(self.foregroundRole()))
         # From the right, so that a label gives way to its right neighbour.
         limit = float(self.width())
-        for name, density in reversed(plot.MATERIAL_TICKS.items()):
+        for name, density in reversed(list(plot.MATERIAL_TICKS.items())):
             x = 1 + width * float(plot.to_scale(density))
             painter.drawLine(int(x), _BAR, int(x), _BAR + 4)
             text = f"{name}\n{density:.2g}"

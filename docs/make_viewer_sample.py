@@ -1,6 +1,6 @@
 """Make the small scan that ships as the viewer's sample data.
 
-Run it from a checkout: ``python examples/make_viewer_sample.py``. The volume, the materials and
+Run it from a checkout: ``python docs/make_viewer_sample.py``. The volume, the materials and
 the alerts are kept, the hits and tracks (tens of MB) are not.
 """
 

@@ -1,6 +1,6 @@
 """Make the pictures of the viewer and of the report that stand in docs/images.
 
-Needs a display (``xvfb-run -a python examples/make_docs_images.py`` where there is none), the
+Needs a display (``xvfb-run -a python docs/make_docs_images.py`` where there is none), the
 extras ``viewer`` and ``report``, and Chromium for the picture of the page.
 """
 

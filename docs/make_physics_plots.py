@@ -29,6 +29,7 @@ from muscan.model.detector import parse_detector
 from muscan.model.flux import load_flux
 from muscan.simulation.response import build_response, empty_hits
 from muscan.simulation.slab import transport_slab
+from muscan.simulation.strips import empty_signals
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -49,7 +50,7 @@ STYLE = {"WATER": ("C0", "o"), "Al": ("C1", "s"), "Fe": ("C2", "^"), "Pb": ("C3"
 
 def tests_of(name: str) -> dict[str, Any]:
     """Return what a test module of the simulation defines."""
-    return runpy.run_path(str(ROOT / "tests" / "simulate" / f"{name}.py"))
+    return runpy.run_path(str(ROOT / "tests" / "simulation" / f"{name}.py"))
 
 
 def save(figure: Any, name: str, command: str) -> None:
@@ -208,6 +209,7 @@ def panels() -> None:
     response = build_response(parse_detector(PANELS + entries, "panels"))
     rng = np.random.Generator(np.random.PCG64(1))
     n = 200_000
+    none = empty_signals(0)
     hits, row, numbers = empty_hits(3 * n), 0, np.arange(3, dtype=np.int32)
     truth = np.zeros((n, 2))
     crossings = np.zeros((3, 4))
@@ -215,7 +217,7 @@ def panels() -> None:
     for event in range(n):
         truth[event] = rng.uniform(-100, 100, 2)
         crossings[:, :2] = truth[event]
-        row = record_crossings(rng, response, numbers, crossings, 3, event, 0.0, hits, row)
+        row = record_crossings(rng, response, numbers, crossings, 3, event, 0.0, hits, none, row)
     panel, event = hits.panel[:row], hits.event_id[:row].astype(int)
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4.2), layout="constrained")
     figure.get_layout_engine().set(rect=(0, 0.03, 1, 0.97))

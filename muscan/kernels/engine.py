@@ -138,16 +138,16 @@ def follow(rng, g, tables, per_x0, p, x, y, z, dx, dy, dz, panels, crossings):  
         length = longest_step(length, per_x0[material], p * p / energy)
         ox, oy = 0.0, 0.0
         if length > 0.0:
-            sx, sy, travelled, speed = 0.0, 0.0, length, p / energy * LIGHT
+            tx, ty, tz, travelled, speed = 0.0, 0.0, 1.0, length, p / energy * LIGHT
             if material == medium and (owed + length) * per_x0[material] < THINNEST:
                 owed += length
             else:
                 matter = length + owed if material == medium else length
-                p, sx, sy, ox, oy, travelled = cross_segment(rng, tables, material, p, matter)
+                p, tx, ty, tz, ox, oy, travelled = cross_segment(rng, tables, material, p, matter)
                 if matter > length:
                     share, owed = length / matter, 0.0
                     ox, oy, travelled = ox * share, oy * share, travelled * share
-            ex, ey, ez, fx, fy, fz = move(x, y, z, dx, dy, dz, travelled, sx, sy, ox, oy)
+            ex, ey, ez, fx, fy, fz = move(x, y, z, dx, dy, dz, travelled, tx, ty, tz, ox, oy)
             duration = travelled / speed
             if body.panel >= 0 and n < MAX_CROSSINGS:
                 share = _cross_panel(body, x, y, z, ex, ey, ez, crossings[n])
@@ -179,7 +179,20 @@ def follow(rng, g, tables, per_x0, p, x, y, z, dx, dy, dz, panels, crossings):  
 
 @njit(cache=True, nogil=True)
 def simulate_chunk(  # type: ignore[no-untyped-def]
-    rng, source, g, tables, per_x0, response, spread, through, start, duration, hits, muons, counts
+    rng,
+    source,
+    g,
+    tables,
+    per_x0,
+    response,
+    spread,
+    through,
+    start,
+    duration,
+    hits,
+    signals,
+    muons,
+    counts,
 ):
     """Draw muons, carry them through the world and write the hits of those that are recorded.
 
@@ -198,6 +211,8 @@ def simulate_chunk(  # type: ignore[no-untyped-def]
     start, duration : float
         Times at which the first muon may, and before which the last must, arrive [ns].
     hits : HitColumns
+    signals : SignalColumns
+        Filled with what strips would see, where it has room.
     muons : MuonColumns
         As long as the number of muons to draw.
     counts : (8,) int64
@@ -223,11 +238,15 @@ def simulate_chunk(  # type: ignore[no-untyped-def]
         n, fate = follow(rng, g, tables, per_x0, p, x, y, z, dx, dy, dz, panels, crossings)
         counts[fate] += 1
         time = start + duration * (i + rng.random()) / n_muons
-        end = record_crossings(rng, response, panels, crossings, n, n_events, time, hits, n_hits)
+        n_signals = signals.n[0]
+        end = record_crossings(
+            rng, response, panels, crossings, n, n_events, time, hits, signals, n_hits
+        )
         if not triggers(response, hits, n_hits, end):
+            signals.n[0] = n_signals
             counts[UNTRIGGERED] += 1
             continue
-        end = add_noise(rng, response, n_events, time, hits, end)
+        end = add_noise(rng, response, n_events, time, hits, signals, end)
         sort_by_time(hits, n_hits, end)
         n_hits = end
         counts[KEPT] += 1

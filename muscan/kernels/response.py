@@ -79,12 +79,29 @@ class HitColumns(NamedTuple):
 
 
 @njit(**PART)
+def _drift(rng, response, panel, axis, x):  # type: ignore[no-untyped-def]
+    """Return where a muon's signal reaches the channels of a readout by pitch."""
+    if response.pitch[panel, axis] > 0.0 and response.smear[panel, axis] > 0.0:
+        x += response.smear[panel, axis] * rng.standard_normal()
+    return x
+
+
+@njit(**PART)
+def _note(signals, panel, u, v, time, amplitude):  # type: ignore[no-untyped-def]
+    """Note a signal, where signals are wanted."""
+    k = signals.n[0]
+    if k < signals.u.size:
+        signals.panel[k] = panel
+        signals.u[k], signals.v[k] = u, v
+        signals.time[k], signals.amplitude[k] = time, amplitude
+        signals.n[0] = k + 1
+
+
+@njit(**PART)
 def _measure(rng, response, panel, axis, x):  # type: ignore[no-untyped-def]
     """Return a coordinate as it is read out, and whether a live channel reads it."""
     half, pitch = response.half[panel, axis], response.pitch[panel, axis]
     if pitch > 0.0:
-        if response.smear[panel, axis] > 0.0:
-            x += response.smear[panel, axis] * rng.standard_normal()
         last = 2.0 * half / pitch - 0.5  # the size is a whole number of channels
         x = (math.floor(min(max((x + half) / pitch, 0.0), last)) + 0.5) * pitch - half
     # Of a Gaussian readout the channel is that of the muon, not of the measurement.
@@ -97,11 +114,15 @@ def _measure(rng, response, panel, axis, x):  # type: ignore[no-untyped-def]
 
 
 @njit(**PART)
-def _write(rng, response, hits, row, event, panel, u, v, time, amplitude):  # type: ignore[no-untyped-def]
+def _write(rng, response, hits, signals, row, event, panel, u, v, time, amplitude):  # type: ignore[no-untyped-def]
     """Write one hit, its coordinates as they are measured; return the next free row.
 
-    A dead channel and a full set of columns both give no hit.
+    A dead channel and a full set of columns both give no hit. The signal is noted all the same:
+    strips beside a dead one may see it.
     """
+    u = _drift(rng, response, panel, 0, u)
+    v = _drift(rng, response, panel, 1, v)
+    _note(signals, panel, u, v, time, amplitude)
     if row >= hits.event_id.size:
         return row
     su, sv = response.sigma[panel, 0], response.sigma[panel, 1]
@@ -135,7 +156,7 @@ def _efficiency(response, panel, u, v):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def _add_extra(rng, response, hits, row, event, panel, u, v, time):  # type: ignore[no-untyped-def]
+def _add_extra(rng, response, hits, signals, row, event, panel, u, v, time):  # type: ignore[no-untyped-def]
     """Write the further hits of a muon beside it; return the next free row."""
     while rng.random() < response.extra[panel]:
         du = response.extra_distance[panel] * rng.standard_normal()
@@ -145,13 +166,16 @@ def _add_extra(rng, response, hits, row, event, panel, u, v, time):  # type: ign
         amplitude = 0.33 * rng.standard_exponential()
         if max(abs(u + du) - response.half[panel, 0], abs(v + dv) - response.half[panel, 1]) < 0:
             row = _write(
-                rng, response, hits, row, event, panel, u + du, v + dv, time + late, amplitude
-            )
+                rng, response, hits, signals, row, event, panel,
+                u + du, v + dv, time + late, amplitude,
+            )  # fmt: skip
     return row
 
 
 @njit(**KERNEL)
-def record_crossings(rng, response, panels, crossings, n, event, start, hits, row):  # type: ignore[no-untyped-def]
+def record_crossings(  # type: ignore[no-untyped-def]
+    rng, response, panels, crossings, n, event, start, hits, signals, row
+):
     """Write the hits of one muon's crossings.
 
     Parameters
@@ -163,6 +187,7 @@ def record_crossings(rng, response, panels, crossings, n, event, start, hits, ro
     start : float
         Time at which the muon starts [ns].
     hits : HitColumns
+    signals : SignalColumns
     row : int
         First free row.
 
@@ -181,9 +206,9 @@ def record_crossings(rng, response, panels, crossings, n, event, start, hits, ro
         # (J. E. Moyal, Phil. Mag. 46:263, 1955), about 1 for a perpendicular crossing.
         moyal = -2.0 * math.log(abs(rng.standard_normal()) + 1e-12)
         amplitude = crossings[i, 3] * (1.0 + 0.1 * moyal)
-        end = _write(rng, response, hits, row, event, panel, u, v, time, amplitude)
+        end = _write(rng, response, hits, signals, row, event, panel, u, v, time, amplitude)
         if end > row and response.extra[panel] > 0.0:
-            end = _add_extra(rng, response, hits, end, event, panel, u, v, crossed)
+            end = _add_extra(rng, response, hits, signals, end, event, panel, u, v, crossed)
         row = end
     return row
 
@@ -201,7 +226,7 @@ def triggers(response, hits, first, end):  # type: ignore[no-untyped-def]
 
 
 @njit(**KERNEL)
-def add_noise(rng, response, event, start, hits, row):  # type: ignore[no-untyped-def]
+def add_noise(rng, response, event, start, hits, signals, row):  # type: ignore[no-untyped-def]
     """Write the noise hits in an event's gate, from ``row`` on; return the next free row."""
     product = rng.random()
     while product > response.no_noise:
@@ -213,7 +238,7 @@ def add_noise(rng, response, event, start, hits, row):  # type: ignore[no-untype
         # Noise is small pulses: exponential, a third of a muon's on average.
         amplitude = 0.33 * rng.standard_exponential()
         row = _write(
-            rng, response, hits, row, event, panel,
+            rng, response, hits, signals, row, event, panel,
             (2.0 * rng.random() - 1.0) * response.half[panel, 0],
             (2.0 * rng.random() - 1.0) * response.half[panel, 1],
             time, amplitude,

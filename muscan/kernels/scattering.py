@@ -42,9 +42,10 @@ class ScatteringTables(NamedTuple):
     rutherford : (n, 4) float64
         K [GeV² / mm], K of the electrons alone, the smallest q_a² [GeV²], and the factor
         -charge * π α Z of the second Born term.
-    soft : (n, XI_ROWS, 2) float64
-        By ξ: projected variance of q below the cut per ξ [GeV² / mm], and the spread of that
-        variance which gives the soft part its fourth moment.
+    soft : (n, XI_ROWS, 4) float64
+        By ξ: projected variance of q below the cut per ξ [GeV² / mm], the spread of that variance
+        which gives the soft part its fourth moment, and what the second Born term adds to the
+        variance times p [GeV³ / mm] and takes from it, with that of spin, times p² [GeV⁴ / mm].
     hard : (n, Q2_ROWS, 2) float64
         By q²: cross section on nuclei and on electrons over that of a bare ``K / (q² + q_a²)²``.
     """
@@ -63,6 +64,8 @@ class Cut(NamedTuple):
         Projected variance of q in the soft part per ξ [GeV² / mm].
     spread : float
         Relative spread of that variance, for the piece as a whole.
+    born, spin : float
+        What is added to the variance times p, and taken from it times p² [GeV³, GeV⁴ / mm].
     q2_plus : float
         q_c² + q_a² [GeV²].
     rate : float
@@ -71,6 +74,8 @@ class Cut(NamedTuple):
 
     variance: float
     spread: float
+    born: float
+    spin: float
     q2_plus: float
     rate: float
 
@@ -82,10 +87,12 @@ def choose_cut(tables: ScatteringTables, m: int, xi: float) -> Cut:
     soft = tables.soft
     variance = soft[m, i, 0] + f * (soft[m, i + 1, 0] - soft[m, i, 0])
     spread = soft[m, i, 1] + f * (soft[m, i + 1, 1] - soft[m, i, 1])
+    born = soft[m, i, 2] + f * (soft[m, i + 1, 2] - soft[m, i, 2])
+    spin = soft[m, i, 3] + f * (soft[m, i + 1, 3] - soft[m, i, 3])
     constant = tables.rutherford[m, 0]
     q2_plus = max(constant * xi * (1.0 / HARD_COLLISIONS), tables.rutherford[m, 2])
     rate = constant / q2_plus * _headroom(tables.rutherford[m, 3])
-    return Cut(variance, spread, q2_plus, rate)
+    return Cut(variance, spread, born, spin, q2_plus, rate)
 
 
 @njit(**PART)

@@ -25,8 +25,6 @@ from muscan.kernels.scattering import Cut, ScatteringTables, choose_cut, scatter
 STEP_LOSS: Final = 0.06
 #: A muon is handed back when the cosine to its first direction falls below this.
 TURNED: Final = 0.3
-#: The smallest cosine that it is handed back with.
-SIDEWAYS: Final = 0.05
 #: A shorter piece [mm] does nothing: less than an atom's size, and its squares would be 0.
 NOTHING: Final = 1e-9
 #: Below this part of the momentum the loss of a step is taken at its start.
@@ -43,13 +41,13 @@ class TransportTables(NamedTuple):
 @njit(**KERNEL)
 def cross_segment(
     rng: np.random.Generator, tables: TransportTables, m: int, p: float, length: float
-) -> tuple[float, float, float, float, float, float]:
+) -> tuple[float, float, float, float, float, float, float]:
     """Carry one muon across a straight piece of one material.
 
     The piece is a layer normal to the muon's first direction d, with e1, e2 the two axes
     of that plane. Whatever happens, the end point is
     ``start + travelled * d + dx * e1 + dy * e2`` and the new direction is
-    ``d + slope_x * e1 + slope_y * e2``, to be normalised.
+    ``ux * e1 + uy * e2 + uz * d``.
 
     Parameters
     ----------
@@ -66,8 +64,8 @@ def cross_segment(
     -------
     p_out : float
         Momentum at the end [GeV]; 0 if the muon stopped.
-    slope_x, slope_y : float
-        Tangents of the projected deflection angles.
+    ux, uy, uz : float
+        Unit vector of the new direction; uz is negative if the muon turned back.
     dx, dy : float
         Displacement across the first direction [mm].
     travelled : float
@@ -76,9 +74,9 @@ def cross_segment(
         piece must be traced again from the new position.
     """
     if p < STOP_MOMENTUM:
-        return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        return 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0
     if length < NOTHING:
-        return p, 0.0, 0.0, 0.0, 0.0, max(length, 0.0)
+        return p, 0.0, 0.0, 1.0, 0.0, 0.0, max(length, 0.0)
     energy = math.sqrt(p * p + MUON_MASS * MUON_MASS)
     xi = length * (energy / p) ** 2
     cut = choose_cut(tables.scattering, m, xi)
@@ -87,10 +85,10 @@ def cross_segment(
     i, f = locate(p, P_FIRST, P_PER_OCTAVE, P_ROWS)
     share = length * _momentum_loss(tables.loss, m, i, f, p, energy)
     if share < STEP_LOSS:
-        p_out, slope_x, slope_y, dx, dy = _step(
+        p_out, ux, uy, uz, dx, dy = _step(
             rng, tables, m, p, energy, i, f, share, length, cut, cut.spread, loss_cut
         )
-        return p_out, slope_x, slope_y, dx, dy, length
+        return p_out, ux, uy, uz, dx, dy, length
     return _cross_thick(rng, tables, m, p, length, cut, xi, loss_cut)
 
 
@@ -120,8 +118,8 @@ def _step(
     cut: Cut,
     spread: float,
     loss_cut: float,
-) -> tuple[float, float, float, float, float]:
-    """Return momentum, slopes and displacements after a step that costs little momentum.
+) -> tuple[float, float, float, float, float, float]:
+    """Return momentum, direction and displacements after a step that costs little momentum.
 
     Row i and the part f of the next belong to p, and `share` is the part of p to be lost.
     """
@@ -136,13 +134,14 @@ def _step(
     end = energy - lost
     p_out2 = end * end - MUON_MASS * MUON_MASS
     if end <= MUON_MASS or p_out2 < STOP_MOMENTUM * STOP_MOMENTUM:
-        return 0.0, 0.0, 0.0, 0.0, 0.0
+        return 0.0, 0.0, 0.0, 1.0, 0.0, 0.0
     p_out = math.sqrt(p_out2)
     pbeta_in, pbeta_out = p * p / energy, p_out2 / end
 
     # Soft collisions: Gaussian in angle and displacement, stronger towards the end where the
     # muon is slower, by 1 + tilt * (2u - 1) with u the depth.
     variance = cut.variance + _row(tables.loss, m, i, f, 2)
+    variance += (cut.born - cut.spin / p) / p
     q2_electron = _row(tables.loss, m, i, f, 3)
     if cut.q2_plus > q2_electron:
         share_of_electrons = 0.5 * tables.scattering.rutherford[m, 1]
@@ -170,11 +169,11 @@ def _step(
         dy += hy * length * (1.0 - u)
         depth += rng.standard_exponential()
     r2 = ax * ax + ay * ay
-    stretch = 1.0 + r2 / 3.0
-    if r2 > 1e-3:
-        r = math.sqrt(min(r2, 1.4))
-        stretch = math.tan(r) / r
-    return p_out, ax * stretch, ay * stretch, dx, dy
+    cosine, per_r = 1.0 - r2 * (0.5 - r2 / 24.0), 1.0 - r2 * (1.0 / 6.0 - r2 / 120.0)
+    if r2 > 1e-2:
+        r = min(math.sqrt(r2), math.pi)
+        cosine, per_r = math.cos(r), math.sin(r) / math.sqrt(r2)
+    return p_out, ax * per_r, ay * per_r, cosine, dx, dy
 
 
 @njit(**PART)
@@ -186,12 +185,15 @@ def follow(
     uy: float,
     uz: float,
     path: float,
-    slope_x: float,
-    slope_y: float,
+    vx: float,
+    vy: float,
+    vz: float,
     dx: float,
     dy: float,
 ) -> tuple[float, float, float, float, float, float]:
-    """Return position and direction after a piece of path with its slopes and displacements.
+    """Return position and direction after a piece of path with its turn and displacements.
+
+    The turn (vx, vy, vz) is a unit vector along the axes across the direction and along it.
 
     The axes across the direction (ux, uy, uz) are those of T. Duff et al., JCGT 6 (2017) 1, which
     need no root; along z they are the x and y axes.
@@ -204,13 +206,14 @@ def follow(
     x += path * ux + dx * e1x + dy * e2x
     y += path * uy + dx * e1y + dy * e2y
     z += path * uz + dx * e1z + dy * e2z
-    norm = 1.0 / math.sqrt(1.0 + slope_x * slope_x + slope_y * slope_y)
     ux, uy, uz = (
-        (ux + slope_x * e1x + slope_y * e2x) * norm,
-        (uy + slope_x * e1y + slope_y * e2y) * norm,
-        (uz + slope_x * e1z + slope_y * e2z) * norm,
+        vz * ux + vx * e1x + vy * e2x,
+        vz * uy + vx * e1y + vy * e2y,
+        vz * uz + vx * e1z + vy * e2z,
     )
-    return x, y, z, ux, uy, uz
+    # Rounding must not add up over many steps; one step of Newton's method suffices.
+    norm = 1.5 - 0.5 * (ux * ux + uy * uy + uz * uz)
+    return x, y, z, ux * norm, uy * norm, uz * norm
 
 
 @njit(**KERNEL)
@@ -223,7 +226,7 @@ def _cross_thick(
     cut: Cut,
     xi: float,
     loss_cut: float,
-) -> tuple[float, float, float, float, float, float]:
+) -> tuple[float, float, float, float, float, float, float]:
     """Cross in several steps, each along the direction that the muon then has."""
     x = y = z = 0.0
     ux, uy, uz = 0.0, 0.0, 1.0
@@ -237,19 +240,17 @@ def _cross_thick(
         if not last:
             path = min(limit, 0.5 * path)  # two like steps rather than a long and a short one
         spread = cut.spread * math.sqrt(xi / path) * p / energy
-        p, ax, ay, bx, by = _step(
+        p, ax, ay, az, bx, by = _step(
             rng, tables, m, p, energy, i, f, path * per_length, path, cut, spread, loss_cut
         )
         if p == 0.0:
-            return 0.0, ux / uz, uy / uz, x, y, z
-        x, y, z, ux, uy, uz = follow(x, y, z, ux, uy, uz, path, ax, ay, bx, by)
+            return 0.0, ux, uy, uz, x, y, min(max(z, 0.0), thickness)
+        x, y, z, ux, uy, uz = follow(x, y, z, ux, uy, uz, path, ax, ay, az, bx, by)
         if uz < TURNED:
-            # Slopes cannot tell a direction that turned back: the muon goes on almost sideways.
-            slope = max(uz, SIDEWAYS)
-            return p, ux / slope, uy / slope, x, y, min(max(z, 0.0), thickness)
+            return p, ux, uy, uz, x, y, min(max(z, 0.0), thickness)
         if last:
             break
     # The last step ends beside the far face by the displacement's share: go straight to it.
     x += (thickness - z) * ux / uz
     y += (thickness - z) * uy / uz
-    return p, ux / uz, uy / uz, x, y, thickness
+    return p, ux, uy, uz, x, y, thickness

@@ -1,171 +1,26 @@
 """Detectors: panels of a technology, at a pose, in groups that each measure one track.
 
-A layout file holds ``[[panel]]`` entries; each names a technology (a file of
-``detectors/panels`` or a ``[technology.NAME]`` table of the same file). A *group* is a set of
+A layout file (`muscan.model.layout`) holds ``[[panel]]`` entries; each names a technology (a file
+of ``detectors/panels`` or a ``[technology.NAME]`` table of the same file). A *group* is a set of
 panels that together measure one straight piece of a muon's track, such as the three planes above
 the cargo. Which group a muon meets first is the muon's affair: it falls, so the higher one.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
 
 from muscan import resources
 from muscan.errors import InputError, nearest
 from muscan.model import toml
-from muscan.model.pose import FloatArray, Vector, rotation_matrix
-
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Channels = tuple[Annotated[int, Field(ge=0)], ...]
-#: Numbers of the dead channels along u and along v.
-DeadChannels = tuple[Channels, Channels]
-
-
-class Technology(toml.Spec):
-    """What one kind of panel is: size, what it measures and how well.
-
-    Attributes
-    ----------
-    size_mm : tuple of float
-        Extent along the panel's u and v axes [mm].
-    thickness_mm : float
-        Thickness of the panel's matter [mm].
-    material : str
-        Name of that matter in the material database.
-    measures : {"uv", "u", "v"}
-        The coordinates that a hit has.
-    readout : {"gaussian", "pitch"}
-        ``gaussian``: the position is measured with a Gaussian error. ``pitch``: what is reported
-        is the centre of a channel, so that the error is uniform over its width.
-    resolution_mm : tuple of float
-        Standard deviation of the Gaussian error of u and v [mm]. With ``readout = "pitch"`` it is
-        what shifts the muon before a channel is chosen (drift, light), by default 0.
-    pitch_mm : tuple of float, optional
-        Width of a channel along u and v [mm]; the size must be a whole number of them along what
-        is measured. Channels are counted from 0 at the lowest u and v.
-    dead_channels : tuple of two tuples of int
-        Numbers of dead channels along u and along v, of every panel of this kind. A hit on one is
-        lost with both its coordinates.
-    efficiency : float
-        Probability that a crossing muon gives a hit.
-    efficiency_map : tuple of tuples of float, optional
-        Rows along u, numbers in a row along v, from the lowest u and v, of cells that cut the
-        panel evenly: factors on ``efficiency``, for the place where the muon crosses.
-    extra_hits : float
-        Probability that a muon's hit is followed by one more (knock-on electrons, cross talk,
-        charge that two amplifiers see), that one by another with the same probability, and so on.
-    extra_hit_distance_mm : float
-        Standard deviation of an extra hit's distance from the muon along u and along v [mm].
-    noise_hz_per_m2 : float
-        Rate of hits without a muon [Hz/m²].
-    time_resolution_ns : float
-        Standard deviation of a hit's time [ns].
-    """
-
-    description: str = ""
-    source: str = ""
-    size_mm: tuple[Positive, Positive]
-    thickness_mm: NotNegative = 10.0
-    material: str = "plastic-scintillator"
-    measures: Literal["uv", "u", "v"] = "uv"
-    readout: Literal["gaussian", "pitch"] = "gaussian"
-    resolution_mm: tuple[NotNegative, NotNegative] = (0.0, 0.0)
-    pitch_mm: tuple[Positive, Positive] | None = None
-    dead_channels: DeadChannels = ((), ())
-    efficiency: Fraction = 1.0
-    efficiency_map: Annotated[tuple[tuple[Fraction, ...], ...], Field(min_length=1)] | None = None
-    extra_hits: Annotated[float, Field(ge=0, le=0.9)] = 0.0
-    extra_hit_distance_mm: NotNegative = 10.0
-    noise_hz_per_m2: NotNegative = 0.0
-    time_resolution_ns: NotNegative = 1.0
-
-    @model_validator(mode="after")
-    def _whole(self) -> Technology:
-        if self.readout == "gaussian" and min(self.resolution_mm) <= 0:
-            raise ValueError("a gaussian readout needs resolution_mm, both greater than 0")
-        if self.pitch_mm is None and (self.readout == "pitch" or any(self.dead_channels)):
-            raise ValueError("a readout by channels and dead_channels need pitch_mm")
-        lengths = {len(row) for row in self.efficiency_map or ((1.0,),)}
-        if len(lengths) > 1 or 0 in lengths:
-            raise ValueError("the rows of efficiency_map must be of one length, 1 or more")
-        return self
-
-    @property
-    def sigma_mm(self) -> tuple[float, float]:
-        """Standard deviation of u and v were both measured [mm]: Gaussian and uniform error."""
-        u, v = self.resolution_mm
-        if self.readout == "gaussian" or self.pitch_mm is None:
-            return u, v
-        uniform_u, uniform_v = (pitch / math.sqrt(12) for pitch in self.pitch_mm)
-        return math.hypot(u, uniform_u), math.hypot(v, uniform_v)
-
-
-class PanelSpec(toml.Spec):
-    """One ``[[panel]]`` entry of a layout file."""
-
-    name: str
-    group: str
-    technology: str
-    centre_mm: Vector
-    u_axis: Vector | None = None
-    v_axis: Vector | None = None
-    rotation_deg: Vector = (0.0, 0.0, 0.0)
-    size_mm: tuple[Positive, Positive] | None = None
-    dead_channels: DeadChannels = ((), ())
-
-    @model_validator(mode="after")
-    def _axes(self) -> PanelSpec:
-        if (self.u_axis is None) != (self.v_axis is None):
-            raise ValueError("give both u_axis and v_axis, or rotation_deg")
-        if self.u_axis is not None and self.v_axis is not None:
-            u, v = np.array(self.u_axis), np.array(self.v_axis)
-            if min(np.linalg.norm(u), np.linalg.norm(v)) < 1e-9:
-                raise ValueError("u_axis and v_axis must not be zero")
-            if abs(u @ v) > 1e-6 * np.linalg.norm(u) * np.linalg.norm(v):
-                raise ValueError("u_axis and v_axis must be perpendicular")
-        return self
-
-    def axes(self) -> tuple[FloatArray, FloatArray]:
-        """Return the unit vectors along u and v."""
-        if self.u_axis is None or self.v_axis is None:
-            matrix = rotation_matrix(self.rotation_deg)
-            return matrix[:, 0].copy(), matrix[:, 1].copy()
-        u, v = np.array(self.u_axis), np.array(self.v_axis)
-        return u / np.linalg.norm(u), v / np.linalg.norm(v)
-
-
-class Inspection(toml.Spec):
-    """The space that the detector looks into, as two corners [mm]."""
-
-    min_mm: Vector
-    max_mm: Vector
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Inspection:
-        if not all(low < high for low, high in zip(self.min_mm, self.max_mm, strict=True)):
-            raise ValueError("every coordinate of min_mm must be below that of max_mm")
-        return self
-
-
-class LayoutSpec(toml.Spec):
-    """A layout file."""
-
-    name: str
-    description: str = ""
-    source: str = ""
-    gate_ns: Positive = 200.0
-    inspection: Inspection
-    technology: dict[str, Technology] = Field(default_factory=dict)
-    panel: Annotated[list[PanelSpec], Field(min_length=2)]
+from muscan.model.layout import DeadChannels, LayoutSpec, PanelSpec
+from muscan.model.layout import Technology as Technology
+from muscan.model.pose import FloatArray
+from muscan.model.toml_writer import to_toml
 
 
 @dataclass(frozen=True)
@@ -186,6 +41,8 @@ class Panel:
         Extent along u and v [mm].
     dead_channels : tuple of two tuples of int
         Numbers of the dead channels along u and v, its own and its technology's.
+    technology_name : str
+        The technology's name in the layout.
     """
 
     name: str
@@ -196,6 +53,7 @@ class Panel:
     v: FloatArray
     size: tuple[float, float]
     dead_channels: DeadChannels = ((), ())
+    technology_name: str = ""
 
     @property
     def normal(self) -> FloatArray:
@@ -314,20 +172,22 @@ def parse_detector(text: str, source: str | Path) -> Detector:
     """Return the detector of a layout's text; ``source`` names it in errors."""
     layout = toml.validate(LayoutSpec, toml.parse(text, source), source, text)
     technologies = dict(layout.technology)
-    for spec in layout.panel:
+    specs = layout.panels()
+    for spec in specs:
         if spec.technology not in technologies:
             found = resources.find("detectors/panels", spec.technology)
             content = toml.read_text(found)
-            technologies[spec.technology] = toml.validate(
-                Technology, toml.parse(content, found), found, content
-            )
+            data = toml.parse(content, found)
+            technologies[spec.technology] = toml.validate(Technology, data, found, content)
+            if any(isinstance(value, dict) for value in data.values()):
+                content = to_toml(data)  # a table's header would begin another one in the layout
             text = f'{text.rstrip()}\n\n[technology."{spec.technology}"]\n{content.strip()}\n'
-    names = [spec.name for spec in layout.panel]
+    names = [spec.name for spec in specs]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise InputError(source, f"panel '{min(twice)}' stands twice", "give each its own name")
     bounds = np.array([layout.inspection.min_mm, layout.inspection.max_mm])
-    panels = tuple(_place(spec, technologies[spec.technology], source) for spec in layout.panel)
+    panels = tuple(_place(spec, technologies[spec.technology], source) for spec in specs)
     return Detector(layout.name, panels, bounds, layout.gate_ns, layout.description, text)
 
 
@@ -338,7 +198,9 @@ def _place(spec: PanelSpec, technology: Technology, source: str | Path) -> Panel
     dead_u, dead_v = (tuple(sorted({*general, *own})) for general, own in both)
     _check_channels(spec.name, size, technology, (dead_u, dead_v), source)
     centre = np.array(spec.centre_mm)
-    return Panel(spec.name, spec.group, technology, centre, u, v, size, (dead_u, dead_v))
+    return Panel(
+        spec.name, spec.group, technology, centre, u, v, size, (dead_u, dead_v), spec.technology
+    )
 
 
 def _check_channels(

@@ -20,8 +20,10 @@ from muscan.model.events import Hits, MomentumMeasurements, Muons, Run
 from muscan.model.flux import FluxModel, Intensity
 from muscan.model.material import MaterialDatabase, load_materials
 from muscan.model.scene import Scene, load_scene
+from muscan.model.strips import StripRows
 from muscan.simulation.response import build_response, empty_hits, hits_capacity
 from muscan.simulation.source import make_source
+from muscan.simulation.strips import build_strips, digitised, empty_signals
 from muscan.simulation.world import build_world
 from muscan.units import S_PER_MIN
 
@@ -32,6 +34,8 @@ DEFAULT_MINUTES = 5.0
 DEFAULT_DETECTOR = "container-portal"
 #: Names of what `muscan.kernels.engine` counts.
 FATES = ("generated", "missed", "left", "stopped", "decayed", "stuck", "untriggered", "kept")
+
+_Chunk = tuple[Hits, Muons, StripRows | None, NDArray[np.int64]]
 
 
 class Simulation:
@@ -65,6 +69,9 @@ class Simulation:
         Relative standard deviation of a measured momentum, Gaussian; by default none is measured.
     trigger : {"incoming", "any"}
         What is recorded, as in `muscan.simulation.response.trigger_groups`.
+    raw : bool
+        Whether `chunks_with_raw` gives the raw channels of the panels' strips, too. The hits are
+        the same with them and without.
     progress : callable, optional
         Called after each chunk with the muons done and the muons in all.
 
@@ -80,6 +87,8 @@ class Simulation:
         Muons to draw.
     counts : ndarray, shape (8,) int64
         What became of the muons drawn so far, in the order of `FATES`; a simulated truth.
+    elsewhere : callable, optional
+        Yields the result of `chunk` for every chunk, in order, in place of this process's threads.
 
     Raises
     ------
@@ -103,9 +112,10 @@ class Simulation:
         materials: MaterialDatabase | None = None,
         momentum_resolution: float | None = None,
         trigger: str = "incoming",
+        raw: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.scene = load_scene(scene)
+        self.scene = load_scene(scene, max(seed, 0))
         self.detector = load_detector(detector or self.scene.detector or DEFAULT_DETECTOR)
         self.workers = workers if workers is not None else (os.cpu_count() or 1)
         if self.workers < 1:
@@ -128,7 +138,9 @@ class Simulation:
             counts={"simulated_muons": self.n_muons},
         )
         self.counts = np.zeros(len(FATES), np.int64)
+        self.elsewhere: Callable[[Simulation], Iterator[_Chunk]] | None = None
         self._response = build_response(self.detector, trigger)
+        self._strips = build_strips(self.detector) if raw else None
         self._through = self._bodies_above_panels()
 
     def _bodies_above_panels(self) -> bool:
@@ -158,25 +170,33 @@ class Simulation:
         Events are numbered from 0 over all chunks. The result depends on the seed and the number
         of muons, not on ``workers``; no more than a few chunks are in memory at a time.
         """
+        for hits, muons, _ in self.chunks_with_raw():
+            yield hits, muons
+
+    def chunks_with_raw(self) -> Iterator[tuple[Hits, Muons, StripRows | None]]:
+        """Yield as `chunks` does, with the raw channels of the same events if ``raw`` is set."""
         self.counts[:] = 0
         events = 0
-        for done, (hits, muons, counts) in enumerate(self._results(), start=1):
+        for done, (hits, muons, raw, counts) in enumerate(self._results(), start=1):
             self.counts += counts
             first = np.uint64(events)
             events += len(muons)
-            yield _numbered(hits, first), replace(muons, event_id=muons.event_id + first)
+            yield _numbered(hits, first), replace(muons, event_id=muons.event_id + first), raw
             if self.progress is not None:
                 self.progress(min(done * CHUNK, self.n_muons), self.n_muons)
 
-    def _results(self) -> Iterator[tuple[Hits, Muons, NDArray[np.int64]]]:
-        if self.workers == 1:
-            yield from map(self._chunk, range(self.n_chunks))
+    def _results(self) -> Iterator[_Chunk]:
+        if self.elsewhere is not None:
+            yield from self.elsewhere(self)
             return
-        pending: deque[Future[tuple[Hits, Muons, NDArray[np.int64]]]] = deque()
+        if self.workers == 1:
+            yield from map(self.chunk, range(self.n_chunks))
+            return
+        pending: deque[Future[_Chunk]] = deque()
         with ThreadPoolExecutor(self.workers) as pool:
             try:
                 for index in range(self.n_chunks):
-                    pending.append(pool.submit(self._chunk, index))
+                    pending.append(pool.submit(self.chunk, index))
                     if len(pending) > 2 * self.workers:
                         yield pending.popleft().result()
                 while pending:
@@ -185,12 +205,14 @@ class Simulation:
                 for future in pending:
                     future.cancel()
 
-    def _chunk(self, index: int) -> tuple[Hits, Muons, NDArray[np.int64]]:
-        """Simulate one chunk; events are numbered from 0."""
+    def chunk(self, index: int) -> _Chunk:
+        """Simulate one chunk on its own: hits, muons, raw channels, fates; events from 0."""
         n = min(CHUNK, self.n_muons - index * CHUNK)
         seeds = np.random.SeedSequence(self.seed, spawn_key=(1, index))
         rng = np.random.Generator(np.random.PCG64(seeds))
-        hits = empty_hits(hits_capacity(self._response, n))
+        capacity = hits_capacity(self._response, n)
+        hits = empty_hits(capacity)
+        signals = empty_signals(capacity if self._strips is not None else 0)
         muons = kernel.MuonColumns(
             np.empty(n, np.uint64),
             np.empty(n, np.float32),
@@ -203,13 +225,15 @@ class Simulation:
         world, start = self.world, index * CHUNK * per_muon
         n_hits, n_events = kernel.simulate_chunk(
             rng, self.source.tables, world.geometry, world.tables, world.per_x0, self._response,
-            world.spread, self._through, start, n * per_muon, hits, muons, counts,
+            world.spread, self._through, start, n * per_muon,
+            hits, signals, muons, counts,
         )  # fmt: skip
         kept = {name: column[:n_events].copy() for name, column in muons._asdict().items()}
         columns = {name: column[:n_hits].copy() for name, column in hits._asdict().items()}
         momenta = self._measure(rng, kept["event_id"], kept["momentum"])
         found = Hits(**columns, detector=self.detector, run=self.run, momenta=momenta)
-        return found, Muons(**kept), counts
+        raw = None if self._strips is None else digitised(rng, self._strips, signals)
+        return found, Muons(**kept), raw, counts
 
     def _measure(
         self, rng: np.random.Generator, event_id: NDArray[np.uint64], momentum: NDArray[np.float32]

@@ -10,11 +10,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from muscan.errors import InputError
-from muscan.kernels.transport import TransportTables, cross_segment, follow
+from muscan.kernels.transport import TURNED, TransportTables, cross_segment, follow
 from muscan.model.material import Material, load_materials
 from muscan.simulation.tables import LARGEST_MOMENTUM, build_tables
 
 _CHUNK: Final = 16_384
+#: Longest piece for a muon that goes sideways, in thicknesses of the slab.
+SIDEWAYS_STEP: Final = 0.02
 
 
 def transport_slab(
@@ -117,12 +119,18 @@ def _cross_slab(
 ) -> None:
     for i in range(out.shape[1]):
         q, x, y, z, ux, uy, uz = p, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0
-        length, travelled = thickness, -1.0
+        inside = thickness > 0
         # Nearly always one piece; a slow muon that is turned far aside is followed in several.
-        while q > 0 and travelled < length:
-            length = (thickness - z) / uz if uz > 0 else -z / uz
-            q, slope_x, slope_y, dx, dy, travelled = cross_segment(rng, tables, 0, q, length)
-            x, y, z, ux, uy, uz = follow(x, y, z, ux, uy, uz, travelled, slope_x, slope_y, dx, dy)
+        while q > 0 and inside:
+            face = (thickness - z) / uz if uz > 0 else -z / min(uz, -1e-9)
+            # A muon that goes sideways soon goes elsewhere: the way ahead is cut short.
+            length = face if abs(uz) > TURNED else min(face, SIDEWAYS_STEP * thickness)
+            q, vx, vy, vz, dx, dy, travelled = cross_segment(rng, tables, 0, q, length)
+            inside = travelled < face
+            x, y, z, ux, uy, uz = follow(x, y, z, ux, uy, uz, travelled, vx, vy, vz, dx, dy)
+            # Displaced out of the entrance but on its way in, it is still inside.
+            inside &= z < thickness and (z > 0 or uz > 0)
+            z = max(z, 0.0)
         if uz <= 0:  # back out of the entrance
             q = 0.0
         elif q > 0:

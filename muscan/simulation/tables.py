@@ -99,7 +99,7 @@ def _highland(material: Material, _charge: int) -> tuple[FloatArray, ...]:
     """A Gaussian: Lynch and Dahl, NIM B 58 (1991) 6, whose logarithm is that of x/(X0 β²)."""
     thickness = _XI / material.radiation_length_mm
     logarithm = np.maximum(1 + 0.038 * np.log(thickness), 0.1)
-    soft = np.zeros((wentzel.XI_ROWS, 2))
+    soft = np.zeros((wentzel.XI_ROWS, 4))
     soft[:, 0] = 0.0136**2 / material.radiation_length_mm * logarithm**2
     nothing, unlimited = np.zeros(_MOMENTUM.size), np.full(_MOMENTUM.size, 1e30)
     return np.array([0, 0, 1.0, 0]), soft, np.zeros((_Q2.size, 2)), nothing, unlimited
@@ -132,7 +132,8 @@ def _moliere(material: Material, charge: int) -> tuple[FloatArray, ...]:
         ],
         axis=1,
     )
-    soft = _soft_moments(hard / bare, total, smallest)
+    born = -charge * math.pi * FINE_STRUCTURE * float(nuclei @ z / nuclei.sum())
+    soft = _soft_moments(hard / bare, total, smallest, born)
 
     beta2 = _MOMENTUM**2 / (_MOMENTUM**2 + MUON_MASS_GEV**2)
     slow = np.log(_screening(z, beta2[:, None]) / screening)
@@ -140,7 +141,6 @@ def _moliere(material: Material, charge: int) -> tuple[FloatArray, ...]:
     largest = energy_loss.largest_transfer.py_func(_MOMENTUM, np.hypot(_MOMENTUM, MUON_MASS_GEV))
     # Transverse q² = 2 m T (1 - T/T_max) with weight 1 - β² T/T_max amounts to a cut here.
     q2_electron = 2 * ELECTRON_MASS_GEV * largest * np.exp(-beta2 / 2)
-    born = -charge * math.pi * FINE_STRUCTURE * float(nuclei @ z / nuclei.sum())
     return np.array([total, electrons.sum(), smallest, born]), soft, hard, correction, q2_electron
 
 
@@ -162,26 +162,36 @@ def _screening(z: FloatArray, beta2: FloatArray | float) -> FloatArray:
     return thomas_fermi * np.where(z == 1, 1.0, atom)
 
 
-def _soft_moments(cross_section: FloatArray, total: float, smallest: float) -> FloatArray:
-    """Variance and spread of the soft part at every ξ of the grid."""
+def _soft_moments(
+    cross_section: FloatArray, total: float, smallest: float, born: float
+) -> FloatArray:
+    """Variance and spread of the soft part at every ξ of the grid, and what changes the variance.
+
+    On nuclei the cross section has the factor 1 + b s - (1 + b) s² with s = sin(θ/2) = q/2p and b
+    the second Born term, which `muscan.kernels.scattering.scatter_hard` gives to hard collisions.
+    """
     fine = np.linspace(math.log(_Q2[0]), math.log(_Q2[-1]), 8 * _Q2.size)
     q2 = np.exp(fine)
-    bare = cross_section.sum(axis=1) * (_Q2 + smallest) ** 2
-    density = np.interp(q2, _Q2, bare) / (q2 + smallest) ** 2
+    bare = cross_section * (_Q2[:, None] + smallest) ** 2
+    nuclear = np.interp(q2, _Q2, bare[:, 0]) / (q2 + smallest) ** 2
+    density = np.interp(q2, _Q2, bare.sum(axis=1)) / (q2 + smallest) ** 2
 
-    def cumulative(power: int) -> FloatArray:
+    def cumulative(power: float, density: FloatArray) -> FloatArray:
         integrand = density * q2 ** (power + 1) * (fine[1] - fine[0])
         sums = np.cumsum(0.5 * (integrand[1:] + integrand[:-1]))
         return np.concatenate([[0.0], sums])
 
     plus = np.maximum(total * _XI / wentzel.HARD_COLLISIONS, smallest)
     cut = np.log(np.maximum(plus - smallest, _Q2[0]))
-    second = np.interp(cut, fine, cumulative(1))
-    fourth = np.interp(cut, fine, cumulative(2))
+    second = np.interp(cut, fine, cumulative(1, density))
+    fourth = np.interp(cut, fine, cumulative(2, density))
+    by_s = np.interp(cut, fine, cumulative(1.5, nuclear)) / 2
+    by_s2 = np.interp(cut, fine, cumulative(2, nuclear)) / 4
     # Projected: <q_x²> = <q²>/2 and <q_x⁴> = 3/8 <q⁴>; a Gaussian whose variance has the
     # relative spread c has the excess 3 c².
     excess = 0.375 * fourth / np.maximum((0.5 * second) ** 2 * _XI, 1e-300)
-    return np.stack([0.5 * second, np.sqrt(excess / 3)], axis=1)
+    change = 0.5 * born * by_s, 0.5 * (1 + born) * by_s2
+    return np.stack([0.5 * second, np.sqrt(excess / 3), *change], axis=1)
 
 
 def _losses(material: Material) -> tuple[np.float64, FloatArray, FloatArray]:

@@ -4,13 +4,22 @@ from scipy.stats import multivariate_normal
 
 from muscan.kernels import em, observation
 from muscan.kernels import paths as walks
-from muscan.kernels.region import block_ratios, profile, region_sums
 from muscan.kernels.traversal import Grid
+from muscan.model.track_errors import highland_factor
 
 GRID = Grid(-200.0, -200.0, -200.0, 50.0, 50.0, 50.0, 8, 8, 8)
 CELLS = 512
 POWERS = np.array([[20.0, 4.0, 1.0, 0.3]])
 WEIGHTS = np.array([[0.1, 0.3, 0.4, 0.2]])
+TILTS = np.array([[1.5, 0.6, 0.2, 0.0]])
+GAINS = np.array([[2.0, 0.8, 0.2, 0.0]])
+#: Momentum lost per scattering density, and anyhow [GeV/mm].
+LOSS_SLOPE, LOSS_LEAST = 5e-3, 1e-5
+
+
+def field(density):
+    rate = LOSS_LEAST + LOSS_SLOPE * density
+    return em.Field(density, rate, np.full(len(density), LOSS_SLOPE))
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +50,11 @@ def muons():
     )
     none = np.zeros((n, 3), np.float32)
     observation.observe(p, u, p_cov, q, w, p_cov, none, none, 0.5, reference, paths.top, 8e-5, seen)
+    done = np.concatenate([np.linspace(0, 255, k).astype(np.uint8) for k in counts])
     mixture = em.Mixture(
-        POWERS, WEIGHTS, np.zeros(n, np.int32), np.full(n, 0.9, np.float32), 0.003, 100.0
-    )
+        POWERS, WEIGHTS, TILTS, GAINS, np.zeros(n, np.int32), np.full(n, 0.1, np.float32),
+        np.full(n, 0.9, np.float32), done, 0.003, 100.0,
+    )  # fmt: skip
     return paths, seen, mixture, (p, u, q, w)
 
 
@@ -52,26 +63,33 @@ def density():
     return np.random.default_rng(4).lognormal(-3, 1, CELLS)
 
 
-def elements(paths, density, n):
-    """S by adding up thin slices of the path: the slow way."""
-    sums = np.zeros(3)
+def elements(paths, density, done, n):
+    """S and S' by adding up thin slices of the path: the slow way."""
+    sums = np.zeros(6)
     t = float(paths.top[n])
     for m in range(paths.first[n], paths.first[n + 1]):
         length = float(paths.length[m])
         at = t - (np.arange(200) + 0.5) / 200 * length
         value = density[paths.voxel[m]] * length / 200
-        sums += value * np.array([200, at.sum(), (at**2).sum()])
+        part = value * np.array([200, at.sum(), (at**2).sum()])
+        sums += np.concatenate([part, (done[m] / 255 - 0.5) * part])
         t -= length
     return sums
 
 
 def log_density(paths, seen, mixture, density, n):
     """The mixture by scipy's normal distributions."""
-    s = mixture.scale[n] * elements(paths, density, n) + seen.fixed[n]
+    sums = elements(paths, density, mixture.done, n)
+    s = highland_factor(sums[0] / 25.0) * mixture.scale[n] * sums
+    s[:3] += seen.fixed[n]
+    own = slice(paths.first[n], paths.first[n + 1])
+    loss = (paths.length[own].astype(float) * field(density).rate[paths.voxel[own]]).sum()
+    powers = POWERS[0] * np.exp(GAINS[0] * (loss - 0.1))
     once = 1e4 * np.array([1, 0, float(paths.top[n]) ** 2 / 3])
     total = 0.0
-    powers, weights = POWERS[0], WEIGHTS[0] * (1 - 0.003)
-    parts = [(power * s, weight) for power, weight in zip(powers, weights, strict=True)]
+    weights = WEIGHTS[0] * (1 - 0.003)
+    rows = zip(powers, TILTS[0], weights, strict=True)
+    parts = [(power * (s[:3] + tilt * s[3:]), weight) for power, tilt, weight in rows]
     for extra, weight in [*parts, (once, 0.003)]:
         product = weight
         for plane in range(2):
@@ -79,18 +97,22 @@ def log_density(paths, seen, mixture, density, n):
             normal = multivariate_normal(cov=[[aa, ab], [ab, bb]], allow_singular=False)
             product *= normal.pdf(seen.data[n, 2 * plane : 2 * plane + 2]) * 2 * np.pi
         total += product
-    return np.log(total)
+    return np.log(total), product / total
 
 
 def value(muons, density):
     paths, seen, mixture, _ = muons
-    return em.likelihood(paths, seen, mixture, density, 0, 40, np.zeros(CELLS))
+    return em.likelihood(paths, seen, mixture, field(density), 0, 40, np.zeros(CELLS))
 
 
 def test_path_integrals_match_thin_slices(muons, density):
     for n in range(40):
         found = walks.project(muons[0], density, n)
-        expected = elements(muons[0], density, n)
+        expected = elements(muons[0], density, muons[2].done, n)
+        tilted = walks.project_tilted(muons[0], density, field(density).rate, muons[2].done, n)
+        assert tilted[:3] == found
+        assert tilted[3:6] == pytest.approx(expected[3:], rel=1e-3, abs=1e-3 * expected[2] / 100)
+        expected = expected[:3]
         assert found == pytest.approx(expected, rel=1e-3, abs=1e-3 * expected[2] / 100)
 
 
@@ -119,16 +141,21 @@ def test_angles_and_offsets_match_the_tracks(muons):
 def test_likelihood_matches_scipy(muons, density):
     paths, seen, mixture, _ = muons
     expected = [log_density(paths, seen, mixture, density, n) for n in range(40)]
+    volume = field(density)
     found = [
-        em.likelihood(paths, seen, mixture, density, n, n + 1, np.zeros(CELLS)) for n in range(40)
+        em.likelihood(paths, seen, mixture, volume, n, n + 1, np.zeros(CELLS)) for n in range(40)
     ]
-    assert found == pytest.approx(expected, rel=1e-5, abs=1e-4)
+    # The change of the powers with the loss is (1 + x/8)⁸ for exp(x), x a few tenths here.
+    assert found == pytest.approx([value for value, _ in expected], abs=0.02)
+    probability = np.empty(40)
+    em.outliers(paths, seen, mixture, volume, 0, 40, probability)
+    assert probability == pytest.approx([share for _, share in expected], rel=0.05, abs=1e-3)
 
 
 def test_gradient_matches_finite_differences(muons, density):
     paths, seen, mixture, _ = muons
     gradient = np.zeros(CELLS)
-    em.likelihood(paths, seen, mixture, density, 0, 40, gradient)
+    em.likelihood(paths, seen, mixture, field(density), 0, 40, gradient)
     for voxel in np.argsort(-np.abs(gradient))[:60:6]:
         step = 1e-3 * density[voxel]
         up, down = density.copy(), density.copy()
@@ -141,52 +168,23 @@ def test_gradient_matches_finite_differences(muons, density):
 def test_likelihoods_of_parts_add_up(muons, density):
     paths, seen, mixture, _ = muons
     head, tail, both = np.zeros(CELLS), np.zeros(CELLS), np.zeros(CELLS)
-    parts = em.likelihood(paths, seen, mixture, density, 0, 13, head)
-    parts += em.likelihood(paths, seen, mixture, density, 13, 40, tail)
-    assert parts == pytest.approx(em.likelihood(paths, seen, mixture, density, 0, 40, both))
+    parts = em.likelihood(paths, seen, mixture, field(density), 0, 13, head)
+    parts += em.likelihood(paths, seen, mixture, field(density), 13, 40, tail)
+    assert parts == pytest.approx(em.likelihood(paths, seen, mixture, field(density), 0, 40, both))
     assert head + tail == pytest.approx(both)
 
 
 def test_information_is_the_sum_of_squared_scores(muons, density):
     paths, seen, mixture, _ = muons
     squares, numbers = np.zeros(CELLS), np.zeros(CELLS, np.uint32)
-    em.information(paths, seen, mixture, density, 0, 40, squares, numbers)
+    em.information(paths, seen, mixture, field(density), 0, 40, squares, numbers)
     expected = np.zeros(CELLS)
     for n in range(40):
         own = np.zeros(CELLS)
-        em.likelihood(paths, seen, mixture, density, n, n + 1, own)
+        em.likelihood(paths, seen, mixture, field(density), n, n + 1, own)
         expected += own**2
     assert squares == pytest.approx(expected)
     assert numbers.sum() == len(paths.voxel)
-
-
-def test_region_profile_is_the_likelihood_of_a_filled_region(muons, density):
-    paths, seen, mixture, _ = muons
-    mask = np.zeros((8, 8, 8), bool)
-    mask[3:6, 3:6, 3:6] = True
-    mask = mask.ravel()
-    outside, inside = np.empty((40, 3)), np.empty((40, 3))
-    region_sums(paths, density, mask, 0, 40, outside, inside)
-    rows = np.arange(40)
-    filled = np.where(mask, 0.3, density)
-    gradient = np.zeros(CELLS)
-    expected = em.likelihood(paths, seen, mixture, filled, 0, 40, gradient)
-    found, slope, _ = profile(paths, seen, mixture, rows, outside, inside, 0.3)
-    assert found == pytest.approx(expected, rel=1e-9)
-    assert slope == pytest.approx(gradient[mask].sum(), rel=1e-6)
-
-
-def test_block_ratios_are_differences_of_likelihoods(muons, density):
-    paths, seen, mixture, _ = muons
-    i, j, k = np.indices((8, 8, 8)) // 4
-    block = ((i * 2 + j) * 2 + k).astype(np.int32).ravel()
-    ratios = np.zeros(8)
-    block_ratios(paths, seen, mixture, density, block, 0.2, 0, 40, ratios)
-    for number in range(8):
-        raised = np.where(block == number, density + 0.2, density)
-        expected = value(muons, raised) - value(muons, density)
-        # A path may leave a block and come back to it where it bends.
-        assert ratios[number] == pytest.approx(expected, rel=0.02, abs=0.05)
 
 
 @pytest.mark.parametrize("start, step", [(0, 1), (1, 3)])

@@ -57,7 +57,8 @@ def lead_tables():
 def cross_many(rng, tables, p, length, out):
     for i in range(out.shape[1]):
         piece = cross_segment(rng, tables, 0, p, length)
-        out[0, i], out[1, i], out[2, i], out[3, i] = piece[1], piece[2], piece[3], piece[4]
+        ux, uy, uz, x, y = piece[1:6]
+        out[0, i], out[1, i], out[2, i], out[3, i] = ux / uz, uy / uz, x, y
 
 
 @njit
@@ -98,8 +99,8 @@ def test_locate_stays_on_the_grid():
 
 @pytest.mark.parametrize("xi", [0.1, 3.0, 100.0])
 def test_soft_moments_are_the_integrals(aluminium, xi):
-    variance, spread, q2_plus, rate = choose_cut(aluminium.scattering, 0, xi)
-    limit = math.log(q2_plus - Aluminium.screening())
+    cut = choose_cut(aluminium.scattering, 0, xi)
+    limit = math.log(cut.q2_plus - Aluminium.screening())
 
     def moment(power):
         def integrand(t):
@@ -107,10 +108,31 @@ def test_soft_moments_are_the_integrals(aluminium, xi):
 
         return quad(integrand, -35, limit, epsrel=1e-8, limit=200)[0]
 
-    assert variance == pytest.approx(0.5 * moment(1), rel=3e-3)
+    assert cut.variance == pytest.approx(0.5 * moment(1), rel=3e-3)
     excess = 0.375 * moment(2) / ((0.5 * moment(1)) ** 2 * xi)
-    assert spread == pytest.approx(math.sqrt(excess / 3), rel=2e-2)
-    assert rate * xi == pytest.approx(HARD_COLLISIONS, rel=1e-6)
+    assert cut.spread == pytest.approx(math.sqrt(excess / 3), rel=2e-2)
+    assert cut.rate * xi == pytest.approx(HARD_COLLISIONS, rel=1e-6)
+    # µ⁺ and µ⁻ in equal parts: no second Born term, and 1 − s² on nuclei, s = q/2p.
+    nuclei = Aluminium.z / (Aluminium.z + 1)
+    assert cut.born == 0
+    assert cut.spin == pytest.approx(0.5 * moment(2) / 4 * nuclei, rel=2e-2)
+
+
+def test_soft_part_has_the_second_born_term():
+    """Of the soft collisions, too, µ⁻ on lead have 1 + b s − (1 + b) s² as many, b = π α Z."""
+    tables = build_tables([load_materials()["lead"]], charge=-1)
+    cut = choose_cut(tables.scattering, 0, 30.0)
+    total, _, smallest, born = tables.scattering.rutherford[0]
+    assert born == pytest.approx(math.pi * ALPHA * 82, rel=1e-3)
+    q2 = np.exp(np.linspace(-30, math.log(cut.q2_plus - smallest), 200_001))
+    # The kernel's own table of what lead's nuclei have over a bare charge, at its nodes.
+    nodes = 2.0 ** (-40 + np.arange(185) // 4) * (1 + np.arange(185) % 4 / 4)
+    nuclei = np.interp(q2, nodes, tables.scattering.hard[0, :, 0])
+    density = total * nuclei / (q2 + smallest) ** 2
+    by_s, by_s2 = (np.trapezoid(density * q2 * (np.sqrt(q2) / 2) ** k, q2) for k in (1, 2))
+    for p in (0.3, 1.0, 3.0):
+        expected = 0.5 * (born * by_s / p - (1 + born) * by_s2 / p**2)
+        assert (cut.born - cut.spin / p) / p == pytest.approx(expected, rel=0.01)
 
 
 def test_thin_matter_has_no_soft_collisions(aluminium):
@@ -230,10 +252,11 @@ def test_highland_is_the_formula():
 @given(st.floats(0.02, 1e4), st.floats(0, 1e5), st.integers(0, 2**32 - 1))
 def test_any_piece_gives_a_muon_or_a_stop(p, length, seed):
     tables = lead_tables()
-    p_out, x, y, dx, dy, travelled = cross_segment(
+    p_out, ux, uy, uz, dx, dy, travelled = cross_segment(
         np.random.default_rng(seed), tables, 0, p, length
     )
-    assert np.all(np.isfinite([p_out, x, y, dx, dy, travelled]))
+    assert np.all(np.isfinite([p_out, dx, dy, travelled]))
+    assert ux * ux + uy * uy + uz * uz == pytest.approx(1, abs=1e-6)
     assert 0 <= p_out <= p * (1 + 1e-12)
     assert 0 <= travelled <= length
-    assert travelled == length or p_out == 0 or math.hypot(x, y) > 3
+    assert travelled == length or p_out == 0 or uz < 0.3

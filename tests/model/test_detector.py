@@ -172,3 +172,49 @@ def test_channels_along_what_is_not_measured_do_not_matter():
 def test_no_such_layout():
     with pytest.raises(InputError, match="no such layout; did you mean 'baggage'"):
         load_detector("bagage")
+
+
+def test_a_panel_file_may_have_a_table_of_strips(tmp_path):
+    """The layout as stored with hits says the same, although it stands in one file."""
+    panel = tmp_path / "strip.toml"
+    panel.write_text(
+        'size_mm = [1000, 1000]\nreadout = "pitch"\npitch_mm = [10, 10]\n\n'
+        "[strips]\ngain_adc = 123\ncharge_spread_mm = [2, 3]\n"
+    )
+    head = 'name = "l"\n[inspection]\nmin_mm = [-9, -9, -9]\nmax_mm = [9, 9, 9]\n'
+    panels = "".join(
+        f'[[panel]]\nname = "{name}"\ngroup = "g"\ntechnology = "{panel}"\n'
+        f"centre_mm = [0, 0, {z}]\n"
+        for name, z in (("a", 100), ("b", 200))
+    )
+    detector = parse_detector(head + panels, "layout.toml")
+    again = parse_detector(detector.text, "stored")
+    for one in (detector, again):
+        strips = one.panels[0].technology.strips
+        assert (strips.gain_adc, strips.charge_spread_mm) == (123, (2, 3))
+    assert again.panels[1].technology == detector.panels[1].technology
+
+
+def test_strips_need_a_readout_by_channels():
+    text = """
+name = "l"
+[inspection]
+min_mm = [-9, -9, -9]
+max_mm = [9, 9, 9]
+[technology.t]
+size_mm = [10, 10]
+resolution_mm = [1, 1]
+strips = { gain_adc = 10 }
+[[panel]]
+name = "a"
+group = "g"
+technology = "t"
+centre_mm = [0, 0, 100]
+[[panel]]
+name = "b"
+group = "g"
+technology = "t"
+centre_mm = [0, 0, 200]
+"""
+    with pytest.raises(InputError, match="strips are of a readout by channels"):
+        parse_detector(text, "layout.toml")

@@ -183,3 +183,12 @@ def test_the_user_folder_lies_over_the_shipped_one(write, tmp_path, monkeypatch)
         add_materials(path)
     Path(target).unlink()
     assert "pulp" not in load_materials()
+
+
+@pytest.mark.parametrize(("name", "density"), [
+    ("G4_WATER", 1.0), ("G4_Al", 2.699), ("G4_Fe", 7.874), ("G4_Pb", 11.35), ("G4_U", 18.95),
+    ("G4_W", 19.3), ("G4_CONCRETE", 2.3), ("G4_POLYETHYLENE", 0.94), ("G4_AIR", 0.00120479),
+    ("g4_stainless-steel", 8.0),
+])  # fmt: skip
+def test_names_of_geant4_are_understood(name, density):
+    assert load_materials()[name].density_g_cm3 == pytest.approx(density, rel=0.005)

@@ -7,6 +7,9 @@ from muscan.errors import InputError
 from muscan.kernels import response as kernel
 from muscan.model.detector import load_detector, parse_detector
 from muscan.simulation.response import build_response, empty_hits, hits_capacity, trigger_groups
+from muscan.simulation.strips import empty_signals
+
+NONE = empty_signals(0)
 
 LAYOUT = """
 name = "three"
@@ -55,7 +58,9 @@ def recorded(response, n=20_000):
     crossings = np.tile([10.0, -20.0, 5.0, 2.0], (3, 1))
     row = 0
     for event in range(n):
-        row = kernel.record_crossings(rng, response, panels, crossings, 3, event, 1000.0, hits, row)
+        row = kernel.record_crossings(
+            rng, response, panels, crossings, 3, event, 1000.0, hits, NONE, row
+        )
     return kernel.HitColumns(*(column[:row] for column in hits))
 
 
@@ -96,7 +101,7 @@ def test_noise_is_poisson_in_the_gate_and_uniform_on_the_panels(three):
     hits = empty_hits(n)
     row, numbers = 0, np.zeros(n)
     for event in range(n):
-        end = kernel.add_noise(rng, three, event, 5000.0, hits, row)
+        end = kernel.add_noise(rng, three, event, 5000.0, hits, NONE, row)
         numbers[event], row = end - row, end
     assert numbers.mean() == pytest.approx(0.16, abs=4 * np.sqrt(0.16 / n))
     assert numbers.var() == pytest.approx(0.16, rel=0.05)
@@ -187,7 +192,9 @@ def spread_out(detector, n=40_000, seed=2):
     panels, crossings = np.arange(2, dtype=np.int32), np.ones((2, 4))
     for event, place in enumerate(places):
         crossings[:, :2] = place
-        row = kernel.record_crossings(rng, response, panels, crossings, 2, event, 0.0, hits, row)
+        row = kernel.record_crossings(
+            rng, response, panels, crossings, 2, event, 0.0, hits, NONE, row
+        )
     return kernel.HitColumns(*(column[:row] for column in hits)), places
 
 
@@ -235,7 +242,7 @@ def test_noise_keeps_off_dead_channels():
     response = build_response(strips(keys))
     rng, hits, row, n = np.random.default_rng(3), empty_hits(60_000), 0, 30_000
     for event in range(n):
-        row = kernel.add_noise(rng, response, event, 0.0, hits, row)
+        row = kernel.add_noise(rng, response, event, 0.0, hits, NONE, row)
     # 10 MHz/m² · 2 · 0.024 m² · 200 ns · 15/20
     assert row / n == pytest.approx(0.096 * 0.75, rel=0.07)
     assert not np.isin(np.round((hits.u[:row] + 95) / 10), [3, 4, 5, 6, 7]).any()
@@ -299,7 +306,9 @@ def test_hits_never_outgrow_their_columns():
     rng, hits = np.random.default_rng(1), empty_hits(30)
     panels, crossings, row = np.arange(2, dtype=np.int32), np.ones((2, 4)), 0
     for event in range(20):
-        row = kernel.record_crossings(rng, response, panels, crossings, 2, event, 0.0, hits, row)
+        row = kernel.record_crossings(
+            rng, response, panels, crossings, 2, event, 0.0, hits, NONE, row
+        )
     assert row == 30
     assert hits_capacity(response, 1000) > 1000 * 2 / 0.1
 

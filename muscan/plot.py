@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from muscan.errors import InputError, MissingExtraError
 from muscan.model.alerts import Alert
+from muscan.model.detector import Detector
 from muscan.model.volume import Volume
 
 if TYPE_CHECKING:
@@ -243,6 +244,38 @@ def residuals(values: ArrayLike, *, quantity: str = "residual", units: str = "mm
         title=f"{outside} beyond the axis" if outside else "",
     )
     axes.legend()
+    return figure
+
+
+def layout(detector: Detector) -> Figure:
+    """Draw a detector's panels and inspected space from above, the front and the side.
+
+    Each group has its colour; a view shows where its panels are, whatever stands before them.
+    """
+    figure = _new_figure(13, 4.2)
+    places = figure.subplots(1, 3)
+    low, high = detector.bounds
+    for axes, axis in zip(places, (2, 1, 0), strict=True):
+        right, up = _SHOWN[axis]
+        space = np.array([[low[right], low[up]], [high[right], high[up]]])
+        outline = np.array([[0, 0], [0, 1], [1, 1], [1, 0], [0, 0]])
+        corners = np.where(outline, space[1], space[0])
+        axes.plot(*corners.T, color="0.4", linestyle=":", linewidth=1, label="inspected space")
+        for number, group in enumerate(detector.groups):
+            for panel in detector.panels:
+                if panel.group == group:
+                    edges = np.vstack([panel.corners(), panel.corners()[:1]])[:, [right, up]]
+                    axes.plot(*edges.T, color=f"C{number}", linewidth=1.2, label=group)
+        axes.set(
+            aspect="equal",
+            title=WORDS[f"along_{'xyz'[axis]}"],
+            xlabel=f"{'xyz'[right]} [mm]",
+            ylabel=f"{'xyz'[up]} [mm]",
+        )
+    handles, labels = places[0].get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    figure.legend(once.values(), once.keys(), loc="outside right upper", fontsize="small")
+    figure.suptitle(f"{detector.name}: {detector.description}", fontsize="medium", wrap=True)
     return figure
 
 

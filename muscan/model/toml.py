@@ -44,6 +44,9 @@ def parse(text: str, source: str | Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(source, f"not valid TOML: {error}") from error
+    except (RecursionError, ValueError) as error:
+        problem = "not valid TOML: nested too deeply, or a number too long"
+        raise InputError(source, problem) from error
 
 
 def validate(spec: type[SpecT], data: Any, source: str | Path, text: str = "") -> SpecT:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 from muscan import plugins
 from muscan.errors import InputError
@@ -21,7 +21,12 @@ from muscan.model.events import Hits, Run
 #: Entry-point group of third-party drivers.
 GROUP: Final = "muscan.drivers"
 #: Our own drivers by name.
-BUILTIN: Final[Mapping[str, str]] = {"csv": "muscan.io.drivers.csv:read_csv"}
+BUILTIN: Final[Mapping[str, str]] = {
+    "csv": "muscan.io.drivers.csv:read_csv",
+    "root": "muscan.io.drivers.root:read_root",
+    "strips": "muscan.io.drivers.strips:read_strips",
+    "v1190": "muscan.io.drivers.v1190:read_v1190",
+}
 
 #: Called with ``"import"`` and the fraction of the input that has been read, 0 to 1.
 Progress = Callable[[str, float], None]
@@ -47,6 +52,18 @@ class HitSource(Protocol):
         """Yield the hits in chunks of bounded size.
 
         Events are never parted, their ids increase over all chunks, and a chunk may be empty.
+        """
+
+
+@runtime_checkable
+class Surveyed(Protocol):
+    """A source that can also tell what its data look like, as raw channels do."""
+
+    def survey(self) -> Mapping[str, Any]:
+        """Return facts to print: names, numbers, texts, and mappings of these.
+
+        Of what was read so far; where nothing has been read yet, all data are read first. Must
+        work without a layout and a mapping if the driver takes none to decode its files.
         """
 
 

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from muscan.errors import InputError, nearest
 from muscan.kernels import text as kernel
 from muscan.model import toml
+from muscan.model.toml import SpecT
 
 #: What is known of a hit, and the column of the long form that holds it.
 FIELDS: Final = {
@@ -131,8 +132,8 @@ class TableFormat:
         return bool((self.fields[:, field] < self.n_slots).any())
 
 
-def read_mapping(path: Path) -> MappingSpec:
-    """Read a mapping file.
+def read_mapping(path: Path, spec: type[SpecT] = MappingSpec) -> SpecT:  # type: ignore[assignment]
+    """Read a mapping file of a kind, by default that of tables.
 
     Raises
     ------
@@ -140,7 +141,7 @@ def read_mapping(path: Path) -> MappingSpec:
         If it is wrong; the message says where.
     """
     content = toml.read_text(path)
-    return toml.validate(MappingSpec, toml.parse(content, path), path, content)
+    return toml.validate(spec, toml.parse(content, path), path, content)
 
 
 def table_format(first_block: bytes, path: Path, mapping: MappingSpec | None) -> TableFormat:
@@ -157,7 +158,7 @@ def table_format(first_block: bytes, path: Path, mapping: MappingSpec | None) ->
     for name in names:
         if name and names.count(name) > 1:
             raise InputError(path, f"line {number}: column '{name}' stands twice in the header")
-    hits = _long_form(mapping) if mapping is None or mapping.columns else _wide_form(mapping)
+    hits = long_form(mapping) if mapping is None or mapping.columns else wide_form(mapping)
     event = _event_column(mapping)
     if mapping is None or mapping.columns:
         label = PANEL if mapping is None else mapping.columns.get(PANEL, PANEL)
@@ -187,13 +188,14 @@ def _header_line(block: bytes, path: Path) -> tuple[int, str]:
     raise InputError(path, "has no header line", f"begin with {','.join(_REQUIRED)}")
 
 
-def _long_form(mapping: MappingSpec | None) -> list[dict[str, str]]:
+def long_form(mapping: MappingSpec | None) -> list[dict[str, str]]:
+    """Return the column of each field of the one hit in a row."""
     columns = {} if mapping is None else mapping.columns
     return [{field: columns.get(field, usual) for field, usual in FIELDS.items()}]
 
 
-def _wide_form(mapping: MappingSpec) -> list[dict[str, str]]:
-    """Return the columns of each panel's hit; those of the event count for every hit."""
+def wide_form(mapping: MappingSpec) -> list[dict[str, str]]:
+    """Return the column of each field of each panel's hit; those of the event hold for all."""
     shared = {f: getattr(mapping, f) for f in ("time", "momentum", "sigma_momentum")}
     hits = []
     for panel in mapping.panel:
@@ -258,14 +260,15 @@ def _build(
         slots=slots,
         n_slots=len(slot_of),
         fields=fields,
-        scale=_scale(mapping),
+        scale=scale_of(mapping),
         labels=labels,
         numbered=event is not None,
         ignored=ignored,
     )
 
 
-def _scale(mapping: MappingSpec | None) -> NDArray[Any]:
+def scale_of(mapping: MappingSpec | None) -> NDArray[Any]:
+    """Return the factors that take each of `FIELDS` to native units, shape (9,)."""
     scale = np.ones(len(FIELDS))
     if mapping is not None:
         scale[[X, Y, Z, SIGMA_X, SIGMA_Y]] = _LENGTHS[mapping.length_unit]

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muscan.errors import InputError
-from muscan.io.drivers.columns import MappingSpec, X, Y, Z
-from muscan.io.drivers.rows import RowReader, Rows
+from muscan.io.drivers.columns import X, Y, Z
+from muscan.io.drivers.rows import Rows, TableReader
 from muscan.model.detector import Detector, parse_detector
 
 #: Hits of one horizontal panel differ in z by no more than this [mm].
@@ -42,9 +42,7 @@ class Plane(NamedTuple):
         return float(self.low[2] + self.high[2]) / 2
 
 
-def infer_layout(
-    files: Sequence[Path], mapping: MappingSpec | None
-) -> tuple[Detector, tuple[str, ...]]:
+def infer_layout(reader: TableReader, files: Sequence[Path]) -> tuple[Detector, tuple[str, ...]]:
     """Return a layout with one horizontal panel for each panel name, and what was assumed.
 
     The panels' extents are those of the hits; the widest gap in z parts the upper group from the
@@ -57,7 +55,6 @@ def infer_layout(
     InputError
         If a file is wrong, a panel is not horizontal, or all panels have the same z.
     """
-    reader = RowReader(mapping)
     planes, sample = _survey(reader, files)
     source = files[0]
     labels = reader.labels
@@ -87,7 +84,7 @@ def infer_layout(
     return parse_detector(text, source), notes
 
 
-def _survey(reader: RowReader, files: Sequence[Path]) -> tuple[list[Plane], Rows]:
+def _survey(reader: TableReader, files: Sequence[Path]) -> tuple[list[Plane], Rows]:
     """Return the extents of the hits of each panel, and the first rows."""
     low: dict[int, NDArray[Any]] = {}
     high: dict[int, NDArray[Any]] = {}
@@ -110,7 +107,7 @@ def _survey(reader: RowReader, files: Sequence[Path]) -> tuple[list[Plane], Rows
     return planes, Rows(*(np.concatenate(parts) for parts in zip(*sample, strict=True)))
 
 
-def _all_rows(reader: RowReader, files: Sequence[Path]) -> Iterator[Rows]:
+def _all_rows(reader: TableReader, files: Sequence[Path]) -> Iterator[Rows]:
     for path in files:
         yield from reader.read(path)
 

@@ -5,11 +5,18 @@ from muscan.io.atomic import copy_file, write_text
 from muscan.io.describe import describe
 from muscan.io.hdf5 import format_of
 from muscan.io.hits import HitsWriter, iter_hits, read_hits, read_truth, write_hits
+from muscan.io.live import HitsFollower, LiveHitsWriter
+from muscan.io.recover import Recovery, recover
+from muscan.io.strips import StripsWriter
 from muscan.io.tracks import TracksWriter, iter_tracks, read_tracks, write_tracks
 from muscan.io.volumes import read_materials, read_volume, write_materials, write_volume
 
 __all__ = [
+    "HitsFollower",
     "HitsWriter",
+    "LiveHitsWriter",
+    "Recovery",
+    "StripsWriter",
     "TracksWriter",
     "copy_file",
     "describe",
@@ -22,6 +29,7 @@ __all__ = [
     "read_tracks",
     "read_truth",
     "read_volume",
+    "recover",
     "write_alerts",
     "write_hits",
     "write_materials",

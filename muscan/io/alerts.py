@@ -31,6 +31,8 @@ def read_alerts(path: Path) -> AlertReport:
         raise InputError(
             path, f"line {error.lineno}: not valid JSON ({error.msg})", "restore it from its scan"
         ) from error
+    except (RecursionError, ValueError) as error:
+        raise InputError(path, "is nested too deeply, or has a number too long") from error
     if not isinstance(data, dict) or data.get("format") != "muscan-alerts":
         raise InputError(path, "is not a muscan-alerts file")
     if isinstance(data.get("format_version"), int) and data["format_version"] > 1:

@@ -70,7 +70,7 @@ def append(
     if not path.parent.is_dir():
         raise InputError(path, f"the folder {path.parent} does not exist", "create it first")
     try:
-        with path.open("a+b") as file, _locked(file):
+        with path.open("a+b") as file, locked(file):
             file.seek(0)
             entries = _parse(file.read(), path)
             entry = {
@@ -222,7 +222,7 @@ def _user() -> str:
 
 
 @contextmanager
-def _locked(file: BinaryIO) -> Iterator[None]:
+def locked(file: BinaryIO) -> Iterator[None]:
     """Hold a file for this process alone, so that two writers cannot fork the chain."""
     if os.name == "nt":
         import msvcrt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 
 from muscan.io import hdf5, schema
 from muscan.io.alerts import read_alerts
+from muscan.io.health import health
+from muscan.io.hit_reader import extent_of
 from muscan.io.volumes import read_materials, read_volume
 from muscan.model.events import Run
 
@@ -43,8 +46,10 @@ def describe(path: Path) -> dict[str, Any]:
             "written by": f"muscan {file.attrs.get('muscan_version', '?')}",
             "created": str(file.attrs.get("created", "?")),
         }
-        if kind in (schema.HITS, schema.TRACKS):
-            facts |= _describe_events(file, path, kind)
+        if kind == schema.HITS:
+            facts |= _describe_hits(file, path)
+        if kind == schema.TRACKS:
+            facts |= _describe_tracks(file, path)
     if kind == schema.VOLUME:
         facts |= _describe_volume(path)
     if kind == schema.MATERIALS:
@@ -62,25 +67,32 @@ def _describe_run(run: Run) -> dict[str, Any]:
     }
 
 
-def _describe_events(file: h5py.File, path: Path, kind: str) -> dict[str, Any]:
-    table = schema.HIT_TABLE if kind == schema.HITS else schema.TRACK_TABLE
+def _describe_hits(file: h5py.File, path: Path) -> dict[str, Any]:
+    run, blocks = hdf5.read_run(file, path), extent_of(file, path).blocks
+    if blocks is not None and len(blocks) and not math.isfinite(run.live_time_s):
+        run = replace(run, live_time_s=float(blocks.live_time[-1]))
+    truth = "yes (simulated)" if schema.TRUTH_TABLE.path in file else "no"
+    return {**_describe_layout(file, path), **_describe_run(run), **health(file, path)} | {
+        "truth": truth
+    }
+
+
+def _describe_tracks(file: h5py.File, path: Path) -> dict[str, Any]:
+    table = schema.TRACK_TABLE
     rows = hdf5.check_table(file, table, path)
     ids = file[table.path]["event_id"]
-    events, last = 0, None
-    for start, stop in hdf5.event_slices(file, table, rows, 4_000_000):
-        piece = ids[start:stop]
-        events += 1 + int(np.count_nonzero(np.diff(piece))) - int(last == piece[0])
-        last = piece[-1]
+    events = sum(
+        1 + int(np.count_nonzero(np.diff(ids[start:stop])))
+        for start, stop in hdf5.event_slices(file, table, rows, 4_000_000)
+    )
+    run = _describe_run(hdf5.read_run(file, path))
+    return {**_describe_layout(file, path), **run, "events": events, "tracks": rows}
+
+
+def _describe_layout(file: h5py.File, path: Path) -> dict[str, Any]:
     detector = hdf5.read_detector(file, path)
-    facts = {
-        "detector": None if detector is None else f"{detector.name}, {len(detector.panels)} panels",
-        **_describe_run(hdf5.read_run(file, path)),
-        "events": events,
-        "hits" if kind == schema.HITS else "tracks": rows,
-    }
-    if kind == schema.HITS:
-        facts["truth"] = "yes (simulated)" if schema.TRUTH_TABLE.path in file else "no"
-    return facts
+    text = None if detector is None else f"{detector.name}, {len(detector.panels)} panels"
+    return {"detector": text}
 
 
 def _describe_volume(path: Path) -> dict[str, Any]:

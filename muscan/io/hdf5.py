@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -16,13 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muscan.errors import InputError
-from muscan.io import schema
+from muscan.io import schema, superblock
 from muscan.io.atomic import whole_file
+from muscan.io.chunks import FILTERS, write_rows
+from muscan.io.heaps import damaged_heap
+from muscan.io.sink import Sink
 from muscan.model.detector import Detector, parse_detector
 from muscan.model.events import Columns, Run
 
 CHUNK_ROWS = 65_536
-_COMPRESSION = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+#: Compression takes data down by no more than this (gzip by 1032), but for what a writer has not
+#: written yet [bytes]. What claims to be larger is damaged, and reading it could fill the memory.
+MAX_COMPRESSION = 1100
+UNWRITTEN_BYTES = 16_000_000
+#: A file that was not written to for this long has no writer any more [s].
+WRITER_PATIENCE_S = 10.0
+_NOT_CLOSED = ("was not closed by its writer", "get what is whole by 'muscan recover'")
 _RUN_FIELDS = ("live_time_s", "start_time", "run_id", "source")
 
 
@@ -36,17 +46,23 @@ def now() -> str:
 @contextmanager
 def create(path: Path, format_name: str) -> Iterator[h5py.File]:
     """Create a file of a format; it appears under its name only when the block succeeds."""
-    with whole_file(path) as part, h5py.File(part, "w", libver="v110") as file:
-        file.attrs["format"] = format_name
-        file.attrs["format_version"] = schema.VERSIONS[format_name]
-        file.attrs["muscan_version"] = version("muscan")
-        file.attrs["created"] = now()
-        yield file
+    with whole_file(path) as part, Sink(part, "w+b") as sink:
+        with h5py.File(sink, "w", libver="v110") as file:
+            file.sink = sink
+            file.attrs["format"] = format_name
+            file.attrs["format_version"] = schema.VERSIONS[format_name]
+            file.attrs["muscan_version"] = version("muscan")
+            file.attrs["created"] = now()
+            yield file
+        sink.check()
 
 
 @contextmanager
 def open_checked(path: Path, format_name: str | None = None) -> Iterator[h5py.File]:
     """Open a file for reading after checking what it is.
+
+    A file that is being written by a writer that lets others follow, or was when it was killed,
+    is opened too: its tables may have rows that are not whole yet.
 
     Raises
     ------
@@ -60,15 +76,29 @@ def open_checked(path: Path, format_name: str | None = None) -> Iterator[h5py.Fi
         raise InputError(path, "is empty", "record or simulate it again")
     try:
         is_hdf5 = bool(h5py.is_hdf5(path))
+        flags = superblock.read_flags(path)
+        heap = damaged_heap(path)
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})") from error
     if not is_hdf5:
         raise InputError(path, "is not an HDF5 file", "convert recorded data by 'muscan import'")
+    if heap is not None:
+        raise InputError(
+            path, f"is damaged (texts at byte {heap} have no end)", "restore it from its source"
+        )
     try:
-        with h5py.File(path, "r") as file:
-            _check_format(file, path, format_name)
+        with ExitStack() as stack:
+            left = superblock.is_followable(flags)
+            alive = left and time.time() - path.stat().st_mtime < WRITER_PATIENCE_S
+            # A follower tries damaged parts again, for hours: only where a writer may mend them.
+            dead = left and not alive
+            source = stack.enter_context(superblock.RepairedFile(path)) if dead else path
+            file = stack.enter_context(h5py.File(source, "r", swmr=alive))
+            check_format(file, path, format_name)
             yield file
     except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
+        if superblock.is_open(flags) and not superblock.is_followable(flags):
+            raise InputError(path, *_NOT_CLOSED) from error
         raise InputError(
             path, f"is damaged or truncated ({_first_line(error)})", "restore it from its source"
         ) from error
@@ -84,7 +114,8 @@ def _first_line(error: Exception) -> str:
     return str(error.args[0] if error.args else error).splitlines()[0].strip("'\"")
 
 
-def _check_format(file: h5py.File, path: Path, wanted: str | None) -> None:
+def check_format(file: h5py.File, path: Path, wanted: str | None) -> None:
+    """Raise InputError unless an open file is of a (given) format and a version that we read."""
     found = file.attrs.get("format")
     if not isinstance(found, str) or found not in schema.VERSIONS:
         raise InputError(path, "is not a muscan file (no known 'format' attribute)")
@@ -92,7 +123,7 @@ def _check_format(file: h5py.File, path: Path, wanted: str | None) -> None:
         raise InputError(path, f"is a {found} file where a {wanted} file is needed")
     number = file.attrs.get("format_version")
     if not isinstance(number, (int, np.integer)) or number < 1:
-        raise InputError(path, f"has no valid format_version (got {number!r})")
+        raise InputError(path, "has no valid format_version")
     if number > schema.VERSIONS[found]:
         raise InputError(
             path,
@@ -106,7 +137,7 @@ def write_dataset(
 ) -> h5py.Dataset:
     """Write a whole dataset with its unit; arrays are compressed."""
     array = np.asarray(values)
-    options = _COMPRESSION if array.size > 1 and array.dtype.kind in "fiub" else {}
+    options = FILTERS if array.size > 1 and array.dtype.kind in "fiub" else {}
     if array.dtype.kind in "UO":
         dataset = file.create_dataset(path, data=values, dtype=h5py.string_dtype())
     else:
@@ -132,6 +163,13 @@ def get_dataset(file: h5py.File, path: str, source: Path) -> h5py.Dataset:
     found = file.get(path)
     if not isinstance(found, h5py.Dataset):
         raise InputError(source, f"has no dataset {path}", "write it as docs/formats describes")
+    if found.nbytes > MAX_COMPRESSION * found.id.get_storage_size() + UNWRITTEN_BYTES:
+        raise InputError(
+            source,
+            f"is damaged: {path} claims {found.nbytes:.3g} bytes and holds "
+            f"{found.id.get_storage_size()}",
+            "restore it from its source",
+        )
     return found
 
 
@@ -180,7 +218,10 @@ def read_run(file: h5py.File, source: Path) -> Run:
         return Run()
     texts = {name: str(group.attrs.get(name, "")) for name in _RUN_FIELDS[1:]}
     counts = file.get(schema.COUNTS)
-    found = {} if counts is None else {str(k): int(v) for k, v in counts.attrs.items()}
+    try:
+        found = {} if counts is None else {str(k): int(v) for k, v in counts.attrs.items()}
+    except (TypeError, ValueError, OverflowError):
+        raise InputError(source, f"{schema.COUNTS} has a count that is no number") from None
     try:
         live_time = float(group.attrs.get("live_time_s", np.nan))
     except (TypeError, ValueError):
@@ -189,38 +230,63 @@ def read_run(file: h5py.File, source: Path) -> Run:
 
 
 class TableWriter:
-    """Appends rows to a table's datasets."""
+    """Appends rows to a table's datasets, which are made if they are not there.
 
-    def __init__(self, file: h5py.File, table: schema.Table) -> None:
+    Parameters
+    ----------
+    file : h5py.File
+    table : Table
+    chunk_rows : int
+        Rows in a chunk of the datasets; fewer where a row is an array.
+    rows : int
+        Rows that are there already; what is behind them is written over.
+    """
+
+    def __init__(
+        self, file: h5py.File, table: schema.Table, chunk_rows: int = CHUNK_ROWS, rows: int = 0
+    ) -> None:
         self._columns = table.columns
+        self._sink: Sink | None = getattr(file, "sink", None)
         group = file.require_group(table.path)
-        self._datasets = [self._create(group, column) for column in table.columns]
-        self.rows = 0
+        self._datasets = [
+            group[column.name] if column.name in group else self._create(group, column, chunk_rows)
+            for column in table.columns
+        ]
+        self.rows = rows
 
     @staticmethod
-    def _create(group: h5py.Group, column: schema.Column) -> h5py.Dataset:
-        rows = max(CHUNK_ROWS // max(int(np.prod(column.shape)), 1), 1)
+    def _create(group: h5py.Group, column: schema.Column, chunk_rows: int) -> h5py.Dataset:
+        rows = max(chunk_rows // max(int(np.prod(column.shape)), 1), 1)
         dataset = group.create_dataset(
             column.name,
             shape=(0, *column.shape),
             maxshape=(None, *column.shape),
             dtype=column.dtype,
             chunks=(rows, *column.shape),
-            **_COMPRESSION,
+            **FILTERS,
         )
         dataset.attrs["units"] = column.units
         return dataset
 
     def append(self, rows: Columns) -> None:
         """Append all rows of the columns."""
-        start, stop = self.rows, self.rows + len(rows)
+        parts = []
         for column, dataset in zip(self._columns, self._datasets, strict=True):
             values = getattr(rows, column.field)
             if column.component is not None:
                 values = values[:, column.component]
-            dataset.resize(stop, axis=0)
-            dataset[start:stop] = values
-        self.rows = stop
+            if len(values) != len(rows):
+                raise TypeError(f"{column.field} has {len(values)} rows, others {len(rows)}")
+            parts.append((dataset, values))
+        write_rows(parts, self.rows)
+        if self._sink is not None:
+            self._sink.check()
+        self.rows += len(rows)
+
+    def flush(self) -> None:
+        """Hand the rows over to the operating system, in the order of the columns."""
+        for dataset in self._datasets:
+            dataset.flush()
 
 
 class EventsWriter:
@@ -247,6 +313,9 @@ class EventsWriter:
         """Make the tables in the file that was just created."""
         raise NotImplementedError
 
+    def _end(self) -> None:
+        """Write what is left to write."""
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -254,12 +323,28 @@ class EventsWriter:
         trace: TracebackType | None,
     ) -> None:
         if error is None:
-            write_run(self._file, self.run)
+            try:
+                self._end()
+                write_run(self._file, self.run)
+            except BaseException as own:
+                self._context.__exit__(type(own), own, own.__traceback__)
+                raise
         self._context.__exit__(kind, error, trace)
 
 
-def check_table(file: h5py.File, table: schema.Table, source: Path) -> int:
+def check_table(
+    file: h5py.File, table: schema.Table, source: Path, *, growing: bool = False
+) -> int:
     """Return a table's number of rows after checking its datasets.
+
+    Parameters
+    ----------
+    file : h5py.File
+    table : Table
+    source : Path
+        To name in an error.
+    growing : bool
+        Whether a writer may be at work, so that some datasets are longer than others.
 
     Raises
     ------
@@ -275,9 +360,9 @@ def check_table(file: h5py.File, table: schema.Table, source: Path) -> int:
             raise InputError(source, f"{path} has shape {dataset.shape}, not (n, *{column.shape})")
         if not np.can_cast(dataset.dtype, wanted, "same_kind"):
             raise InputError(source, f"{path} has type {dataset.dtype}, not {wanted}")
-        if rows is not None and len(dataset) != rows:
+        if rows is not None and len(dataset) != rows and not growing:
             raise InputError(source, f"{path} has {len(dataset)} rows where others have {rows}")
-        rows = len(dataset)
+        rows = len(dataset) if rows is None else min(rows, len(dataset))
     return rows or 0
 
 

@@ -2,21 +2,105 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from muscan.errors import InputError
 from muscan.io import hdf5, schema
+from muscan.io.checksums import blocks_of
+from muscan.io.hit_reader import HitReader, extent_of
 from muscan.model.detector import Detector
-from muscan.model.events import Hits, MomentumMeasurements, Muons, join_hits
+from muscan.model.events import Array, Hits, MomentumMeasurements, Muons, join_hits
 
 #: Hits read at a time where a file is streamed; about 80 MB in memory.
 STREAM_ROWS = 2_000_000
+
+
+class HitBlocks:
+    """Appends hits to an open file in whole blocks, each with its checksum.
+
+    Parameters
+    ----------
+    file : h5py.File
+    block_rows : int
+        Rows of a block, and of a chunk of the datasets.
+    rows, blocks : int
+        Hits and blocks that are there already.
+    followed : bool
+        Whether others read the file while it grows.
+    """
+
+    def __init__(
+        self,
+        file: h5py.File,
+        block_rows: int,
+        rows: int = 0,
+        blocks: int = 0,
+        *,
+        followed: bool = False,
+    ) -> None:
+        self._followed = followed
+        self._hits = hdf5.TableWriter(file, schema.HIT_TABLE, block_rows, rows)
+        self._blocks = hdf5.TableWriter(file, schema.BLOCK_TABLE, 1024, blocks)
+        self._block_rows = block_rows
+        self._pending: list[Hits] = []
+        self._times: list[Array] = []
+        self._pending_rows = 0
+        self._latest = np.nan
+
+    @property
+    def rows(self) -> int:
+        """Hits written so far, without those that do not fill a block yet."""
+        return self._hits.rows
+
+    def append(self, hits: Hits, live_time_s: float | None = None) -> int:
+        """Take hits, and write the blocks that they fill; return how many rows were written.
+
+        Parameters
+        ----------
+        hits : Hits
+        live_time_s : float, optional
+            From the start of the run to the last of the hits [s]; from their times unless given.
+        """
+        if len(hits) == 0:
+            return 0
+        if live_time_s is None:
+            times = np.fmax(np.fmax.accumulate(hits.time) * 1e-9, self._latest)
+        else:
+            times = np.full(len(hits), live_time_s)
+        self._latest = times[-1]
+        self._pending.append(hits)
+        self._times.append(times)
+        self._pending_rows += len(hits)
+        return self._write(self._pending_rows - self._pending_rows % self._block_rows)
+
+    def write_rest(self) -> int:
+        """Write the hits that do not fill a block; to be done once, at the end."""
+        return self._write(self._pending_rows)
+
+    def _write(self, count: int) -> int:
+        if count == 0:
+            return 0
+        hits, times = Hits.join(self._pending), np.concatenate(self._times)
+        whole = hits.take(slice(0, count))
+        blocks = blocks_of(whole, schema.HIT_TABLE, self.rows, self._block_rows, times)
+        self._hits.append(whole)
+        if self._followed:
+            # The checksum comes last: where it is, the rows are.
+            self._hits.flush()
+        self._blocks.append(blocks)
+        if self._followed:
+            self._blocks.flush()
+        self._pending, self._times = [hits.take(slice(count, None))], [times[count:]]
+        self._pending_rows -= count
+        return count
 
 
 class HitsWriter(hdf5.EventsWriter):
@@ -39,7 +123,7 @@ class HitsWriter(hdf5.EventsWriter):
         self._momenta: hdf5.TableWriter | None = None
 
     def _begin(self) -> None:
-        self._hits = hdf5.TableWriter(self._file, schema.HIT_TABLE)
+        self._hits = HitBlocks(self._file, hdf5.CHUNK_ROWS)
         if self._scene is not None:
             self._truth = hdf5.TableWriter(self._file, schema.TRUTH_TABLE)
             hdf5.write_text_dataset(self._file, schema.SCENE, self._scene)
@@ -53,6 +137,10 @@ class HitsWriter(hdf5.EventsWriter):
             if self._momenta is None:
                 self._momenta = hdf5.TableWriter(self._file, schema.MOMENTUM_TABLE)
             self._momenta.append(hits.momenta)
+
+    def _end(self) -> None:
+        self._hits.write_rest()
+        self._file[schema.BLOCK_TABLE.path].attrs[schema.FINISHED] = np.int8(1)
 
 
 def write_hits(path: Path, hits: Hits) -> None:
@@ -73,30 +161,35 @@ def iter_hits(path: Path, rows: int = STREAM_ROWS) -> Iterator[Hits]:
     path : Path
         Of the file.
     rows : int
-        About how many hits a piece has.
+        About how many hits a piece has; at least one block of the file.
+
+    Warns
+    -----
+    UserWarning
+        If the file is not finished; what is whole of it is read.
 
     Raises
     ------
     InputError
-        If the file is not a sound hit file, or has no hits.
+        If the file is not a sound hit file, has no hits, or they do not match their checksums.
     """
     with hdf5.open_checked(path, schema.HITS) as file:
-        total = hdf5.check_table(file, schema.HIT_TABLE, path)
-        detector = hdf5.read_detector(file, path)
-        if detector is None:
-            raise InputError(path, f"has no {schema.DETECTOR}", "import it again with a layout")
-        if total == 0:
+        extent = extent_of(file, path)
+        if not extent.finished:
+            warnings.warn(
+                f"{path} is still being written, or its writer was killed; {extent.rows} hits of "
+                "it are whole and are used",
+                stacklevel=2,
+            )
+        if extent.rows == 0 and hdf5.read_detector(file, path) is not None:
             raise InputError(path, "has no hits")
-        run = hdf5.read_run(file, path)
+        reader = HitReader(path)
         momenta = _read_momenta(file, path)
-        for number, (start, stop) in enumerate(
-            hdf5.event_slices(file, schema.HIT_TABLE, total, rows)
-        ):
-            columns: dict[str, Any] = hdf5.read_rows(file, schema.HIT_TABLE, start, stop)
-            counts = run.counts if number == 0 else {}
-            hits = Hits(**columns, detector=detector, run=replace(run, counts=counts))
-            hits = replace(hits, momenta=_momenta_of(momenta, hits.event_id))
-            yield _finite(_checked(hits, path, start))
+        counts = hdf5.read_run(file, path).counts
+        for hits in reader.pieces(file, extent, rows, last=True):
+            run = replace(hits.run, counts={**counts, **hits.run.counts})
+            counts = {}
+            yield replace(hits, run=run, momenta=_momenta_of(momenta, hits.event_id))
 
 
 def read_hits(path: Path) -> Hits:
@@ -121,7 +214,7 @@ def read_truth(path: Path) -> tuple[Muons, str]:
         return muons, hdf5.read_text_dataset(file, schema.SCENE, path) or ""
 
 
-def _read_momenta(file: Any, path: Path) -> MomentumMeasurements | None:
+def _read_momenta(file: h5py.File, path: Path) -> MomentumMeasurements | None:
     if schema.MOMENTUM_TABLE.path not in file:
         return None
     rows = hdf5.check_table(file, schema.MOMENTUM_TABLE, path)
@@ -132,36 +225,3 @@ def _momenta_of(
     momenta: MomentumMeasurements | None, event_ids: NDArray[Any]
 ) -> MomentumMeasurements | None:
     return None if momenta is None else momenta.take(np.isin(momenta.event_id, event_ids))
-
-
-def _checked(hits: Hits, path: Path, first_row: int) -> Hits:
-    """Return the hits if their panels exist and their events are adjacent."""
-    unknown = np.flatnonzero(hits.panel >= len(hits.detector.panels))
-    if len(unknown):
-        row = int(unknown[0])
-        raise InputError(
-            path,
-            f"/hits/panel row {first_row + row}: panel {hits.panel[row]} is not one of the "
-            f"layout's {len(hits.detector.panels)}",
-        )
-    starts = np.flatnonzero(np.diff(hits.event_id, prepend=hits.event_id[:1] + np.uint64(1)))
-    ids, counts = np.unique(hits.event_id[starts], return_counts=True)
-    if len(ids) < len(starts):
-        raise InputError(
-            path, f"the rows of event {ids[counts > 1][0]} are not adjacent", "sort by event_id"
-        )
-    return hits
-
-
-def _finite(hits: Hits) -> Hits:
-    measured_u, measured_v = np.isfinite(hits.sigma_u), np.isfinite(hits.sigma_v)
-    sound = (
-        (np.isfinite(hits.u) | ~measured_u)
-        & (np.isfinite(hits.v) | ~measured_v)
-        & (measured_u | measured_v)
-        & ~((hits.sigma_u <= 0) | (hits.sigma_v <= 0))
-    )
-    dropped = int(len(hits) - np.count_nonzero(sound))
-    if not dropped:
-        return hits
-    return replace(hits.take(sound), run=hits.run.counting(hits_not_finite=dropped))

@@ -2,7 +2,8 @@
 
 Version history
 ---------------
-1 : first version of all four formats.
+1 : first version of all four formats. Since then hit files may have ``/blocks``, checksums that a
+    reader may leave aside.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from muscan.io.checksums import Blocks
 from muscan.model.events import Columns, Hits, MomentumMeasurements, Muons, Tracks
 
 HITS: Final = "muscan-hits"
@@ -22,6 +24,8 @@ DETECTOR: Final = "/detector"
 RUN: Final = "/run"
 COUNTS: Final = "/run/counts"
 SCENE: Final = "/truth/scene"
+#: Attribute of `BLOCK_TABLE`: 1 when the run's end was written, 0 before.
+FINISHED: Final = "finished"
 
 VOLUME_VALUES: Final = "/volume"
 VOLUME_UNCERTAINTY: Final = "/uncertainty"
@@ -85,6 +89,16 @@ HIT_TABLE: Final = Table(
         Column("sigma_v", "f4", "mm", "sigma_v"),
         Column("time", "f8", "ns", "time"),
         Column("amplitude", "f4", "arb", "amplitude"),
+    ),
+)
+
+BLOCK_TABLE: Final = Table(
+    "/blocks",
+    Blocks,
+    (
+        Column("stop", "u8", "1", "stop"),
+        Column("crc32", "u4", "1", "crc32"),
+        Column("live_time_s", "f8", "s", "live_time"),
     ),
 )
 

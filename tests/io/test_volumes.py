@@ -23,6 +23,7 @@ def volume(rng):
         n_muons=rng.integers(0, 90, GRID.shape).astype("u4"),
         channels={"stopping": rng.random(GRID.shape).astype("f4")},
         attributes={"iterations": 7},
+        channel_units={"stopping": "g/cm3"},
     )
 
 
@@ -37,6 +38,7 @@ def test_volume_comes_back(tmp_path, volume):
     np.testing.assert_array_equal(found.grid.spacing, [10, 10, 10])
     assert found.attributes["iterations"] == 7
     assert found.method == "poca"
+    assert found.channel_units == {"stopping": "g/cm3"}
 
 
 def test_volume_is_laid_out_as_the_contract_and_nexus_say(tmp_path, volume):

@@ -17,6 +17,7 @@ _CHECKOUT: Final = {
     "detectors/panels": "detectors/panels",
     "materials": "materials",
     "scenes": "examples/scenes",
+    "scenes/customs": "examples/scenes/customs",
     "schemas": "docs/formats",
 }
 

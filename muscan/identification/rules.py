@@ -2,13 +2,13 @@
 
 A region is no alert by itself: a barrel among boxes stands above its surroundings too. It is one
 if a rule of `RULES` fits; the first that fits sets the severity and the reason. A material or a
-category on the watch list is an alert as soon as it cannot be excluded, and raises the severity
-of any other rule by one step.
+category on the watch list is an alert as soon as it cannot be excluded, neither by its λ nor by
+its mass, and raises the severity of any other rule by one step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from muscan.identification.match import Candidates
+from muscan.identification.watchlist import WatchRule
 from muscan.model.alerts import SEVERITIES, Severity
 
 FloatArray = NDArray[np.float64]
@@ -29,6 +30,8 @@ HEAVY: Final = 22.0
 METAL: Final = 8.0
 #: A watched material cannot be excluded while it is at least this probable.
 NOT_EXCLUDED: Final = 0.1
+#: A watched material asks for its severity while it is at least this probable itself.
+LEAST_SHARE: Final = 0.02
 NUCLEAR: Final = "special-nuclear"
 CONTRABAND: Final = ("explosive", "narcotic")
 
@@ -47,15 +50,18 @@ class Evidence:
         Materials.
     probability : ndarray, shape (k,)
         Their posterior.
-    watched : frozenset of str
+    watched : mapping of str to WatchRule
         Materials on the watch list.
+    heaviest_kg : float
+        Upper limit of the object's mass.
     """
 
     scattering_density: float
     relative: float
     kinds: Candidates
     probability: FloatArray
-    watched: frozenset[str]
+    watched: Mapping[str, WatchRule]
+    heaviest_kg: float = float("inf")
 
     def above(self, limit: float) -> float:
         """Probability that λ is above a limit, taking λ as log-normal."""
@@ -65,9 +71,22 @@ class Evidence:
         """Probability of the materials of some categories."""
         return float(self.probability[np.isin(self.kinds.categories, categories)].sum())
 
+    def watch_rules(self) -> dict[str, WatchRule]:
+        """Return the watched materials that the object is not too light for."""
+        return {n: rule for n, rule in self.watched.items() if rule.minimum_kg <= self.heaviest_kg}
+
     def watched_probability(self) -> float:
         """Probability of the watched materials."""
-        return float(self.probability[np.isin(self.kinds.names, list(self.watched))].sum())
+        return float(self.probability[np.isin(self.kinds.names, list(self.watch_rules()))].sum())
+
+    def least_severity(self) -> Severity:
+        """Return the least severity that the watch list asks for what may be there."""
+        ranks = [
+            SEVERITIES.index(rule.severity)
+            for name, rule in self.watch_rules().items()
+            if rule.severity and self.probability[self.kinds.names.index(name)] >= LEAST_SHARE
+        ]
+        return SEVERITIES[max(ranks, default=0)]
 
 
 Rule = Callable[[Evidence], "tuple[Severity, str] | None"]
@@ -112,8 +131,10 @@ def judge(evidence: Evidence) -> tuple[Severity, str] | None:
     share = evidence.watched_probability()
     if share < NOT_EXCLUDED:
         return found
+    why = f"a watched material cannot be excluded ({share:.0%})"
+    least = SEVERITIES.index(evidence.least_severity())
     if found is None:
-        return "medium", f"a watched material cannot be excluded ({share:.0%})"
+        return SEVERITIES[max(SEVERITIES.index("medium") if not least else 0, least)], why
     severity, reason = found
-    raised = SEVERITIES[min(SEVERITIES.index(severity) + 1, len(SEVERITIES) - 1)]
-    return raised, f"{reason}; a watched material cannot be excluded ({share:.0%})"
+    raised = min(SEVERITIES.index(severity) + 1, len(SEVERITIES) - 1)
+    return SEVERITIES[max(raised, least)], f"{reason}; {why}"

@@ -4,18 +4,29 @@ The integral of λ over a region does not change when the reconstruction blurs i
 does; so masses are taken from integrals. For an object in cargo the integral of the *excess*
 lacks what the object displaced, and is scaled by λ / (λ − background). What is not known of the
 material is part of the interval: the mass is a mixture over the posterior of the materials.
+
+A whole load is weighed by its columns (`muscan.identification.load`), as no volume keeps its
+total. Their likelihood has a bias that hardly depends on the load; it is measured on simulated
+loads of known mass and divided out, and its spread from load to load is part of the interval.
 """
 
 from __future__ import annotations
 
+import csv
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from muscan.errors import InputError, nearest
+from muscan.identification.load import LoadScattering
 from muscan.identification.match import MODEL_SPREAD, UNKNOWN_RANGE, Candidates, posterior
 from muscan.model.alerts import Interval
+from muscan.model.material import Material, MaterialDatabase
 from muscan.model.volume import Volume
 
 FloatArray = NDArray[np.float64]
@@ -27,6 +38,15 @@ CENTRAL: Final = (0.15865525, 0.84134475)
 POWER_RANGE: Final = (0.4, 4.2)
 #: Matter with less scattering density than this counts as empty [mrad²/cm].
 EMPTY: Final = 0.01
+#: Bias of the columns' likelihood for each scanner, measured on simulated loads.
+RESPONSES: Final = Path(__file__).with_name("load_responses.csv")
+#: For a scanner without such a measurement.
+UNMEASURED_SPREAD: Final = 0.08
+#: Relative error of a declared material's scattering power: its composition and moisture.
+COMPOSITION_SPREAD: Final = 0.005
+#: Columns above this [mrad²] are only a lower limit: of the muons through 70 cm of solid steel
+#: most are lost, and what is left are those that went past it.
+THICKEST: Final = 300.0
 
 
 def mixture_interval(values: FloatArray, sigmas: FloatArray, probability: FloatArray) -> Interval:
@@ -128,3 +148,107 @@ def _inverse_power(kinds: Candidates, nodes: FloatArray) -> tuple[FloatArray, Fl
     mean = weight @ inverse
     variance = weight @ np.square(inverse) - mean**2
     return mean, np.sqrt(np.maximum(variance, 0.0))
+
+
+@dataclass(frozen=True)
+class Response:
+    """What the columns' likelihood gives over what is true.
+
+    Attributes
+    ----------
+    ratio : float
+        Mean over simulated loads.
+    spread : float
+        Its relative standard deviation from load to load.
+    measured : bool
+        Whether there are such loads for the scanner.
+    """
+
+    ratio: float = 1.0
+    spread: float = UNMEASURED_SPREAD
+    measured: bool = False
+
+
+@lru_cache(maxsize=1)
+def _responses() -> dict[tuple[str, str], Response]:
+    with RESPONSES.open(encoding="utf-8", newline="") as file:
+        return {
+            (row["scanner"], row["cargo"]): Response(
+                float(row["ratio"]), float(row["spread"]), measured=True
+            )
+            for row in csv.DictReader(file)
+        }
+
+
+def response_of(scanner: str, kinds: list[Material]) -> Response:
+    """Return the response of a scanner to a material, or else to its category, or to any cargo.
+
+    Of a scanner that was not measured it is without bias, and has a wide spread.
+    """
+    known = _responses()
+    categories = {material.category for material in kinds}
+    cargoes = [kinds[0].name] if len(kinds) == 1 else []
+    cargoes += [*categories, "any"] if len(categories) == 1 else ["any"]
+    found = (known[scanner, cargo] for cargo in cargoes if (scanner, cargo) in known)
+    return next(found, Response())
+
+
+def declared_materials(materials: MaterialDatabase, cargo: str) -> list[Material]:
+    """Return the materials that a declared kind of cargo means: one, or those of a category.
+
+    Raises
+    ------
+    InputError
+        If it is neither a material nor a category.
+    """
+    if cargo in materials:
+        return [materials[cargo]]
+    found = [material for material in materials if material.category == cargo]
+    if not found:
+        known = {*materials.names, *(material.category for material in materials)}
+        raise InputError("--cargo", f"no material or category '{cargo}'", nearest(cargo, known))
+    return found
+
+
+def mean_power(kinds: list[Material]) -> tuple[float, float]:
+    """Return the mean scattering power of materials and its relative standard deviation.
+
+    The mean is that of the inverse, as masses go; the power in mrad²/cm per g/cm³.
+    """
+    inverse = np.array([1 / material.mass_scattering_power for material in kinds])
+    mean = float(inverse.mean())
+    return 1 / mean, float(np.hypot(inverse.std() / mean, COMPOSITION_SPREAD))
+
+
+def mean_loss(kinds: list[Material]) -> float:
+    """Return the momentum that a 3 GeV muon loses for 1 mrad² of scattering [GeV]."""
+    losses = [1e-3 * float(m.mass_stopping_power(3.0)) / m.mass_scattering_power for m in kinds]
+    return float(np.mean(losses))
+
+
+def load_mass(
+    scattering: LoadScattering,
+    power: tuple[float, float],
+    response: Response,
+    low: FloatArray | None = None,
+    high: FloatArray | None = None,
+) -> Interval:
+    """Return the mass [kg] of a load of known scattering power, or of a rectangle of it.
+
+    Parameters
+    ----------
+    scattering : LoadScattering
+    power : tuple of float
+        Its mass scattering power [mrad²/cm per g/cm³] and the relative standard deviation of that
+        (`mean_power`).
+    response : Response
+        Of the scanner.
+    low, high : ndarray, shape (2,), optional
+        Corners of the rectangle [mm].
+    """
+    total, sigma = scattering.total(low, high)
+    mean, spread = power
+    mass = total / response.ratio / mean
+    width = mass * float(np.sqrt((sigma / total) ** 2 + response.spread**2 + spread**2))
+    bounded = not (scattering.column > THICKEST).any()
+    return Interval(value=mass, low=max(mass - width, 0.0), high=mass + width if bounded else None)

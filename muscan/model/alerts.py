@@ -190,18 +190,26 @@ def alerts_schema() -> dict[str, Any]:
 
     The text in ``docs/formats/alerts.schema.json`` is this function's result.
     """
-    schema = AlertReport.model_json_schema(mode="serialization")
+    return schema_of(AlertReport, "muscan alerts, version 1", "serialization")
+
+
+def schema_of(
+    model: type[toml.Spec], title: str, mode: Literal["serialization", "validation"]
+) -> dict[str, Any]:
+    """Return the JSON Schema of a model, as it is read (validation) or written."""
+    schema = model.model_json_schema(mode=mode)
     _drop_titles(schema)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "muscan alerts, version 1",
-        **schema,
-    }
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": title, **schema}
 
 
 def schema_text() -> str:
     """Return the schema as the text of the shipped file."""
-    return json.dumps(alerts_schema(), indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    return as_text(alerts_schema())
+
+
+def as_text(schema: dict[str, Any]) -> str:
+    """Return a schema as the text of its file."""
+    return json.dumps(schema, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def _drop_titles(node: Any) -> None:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from muscan import resources
 from muscan.errors import InputError, nearest
 from muscan.model import toml
 from muscan.model.building_blocks import (
@@ -47,6 +46,7 @@ class SceneSpec(toml.Spec):
     source: str = ""
     detector: str = ""
     medium: str = "air"
+    threats: tuple[str, ...] = ()
     material: tuple[InlineMaterial, ...] = ()
     body: tuple[BodySpec, ...] = ()
     container: tuple[ContainerSpec, ...] = ()
@@ -75,6 +75,10 @@ class Scene:
         The file's path, for messages.
     inline : tuple of InlineMaterial
         Materials of its own.
+    threats : tuple of str
+        Names of the bodies that a search is for: the truth of a study, nothing that is simulated.
+    containers : tuple of str
+        Names of the containers, whose own mass is tare.
     """
 
     name: str
@@ -85,9 +89,16 @@ class Scene:
     text: str = field(default="", repr=False)
     source: str = ""
     inline: tuple[InlineMaterial, ...] = ()
+    threats: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_bodies(self.bodies, self.source or self.name)
+        known = {body.name for body in self.bodies}
+        for name in self.threats:
+            if name not in known:
+                problem = f"threats: no body is called '{name}'"
+                raise InputError(self.source or self.name, problem, nearest(name, known))
 
     @cached_property
     def bounds(self) -> FloatArray | None:
@@ -124,19 +135,23 @@ class Scene:
 
     def mass_kg(self, database: MaterialDatabase) -> float:
         """Return the mass of all bodies, each without its daughters [kg]."""
+        return float(self.masses_kg(database).sum())
+
+    def masses_kg(self, database: MaterialDatabase) -> FloatArray:
+        """Return the mass of each body without its daughters [kg]."""
         materials = self.materials(database)
-        total = 0.0
+        masses = np.zeros(len(self.bodies))
         for index, body in enumerate(self.bodies):
             if body.voxels is not None:
                 counts = np.bincount(body.voxels.ids.ravel(), minlength=len(body.voxels.materials))
                 densities = [materials[name].density_g_cm3 for name in body.voxels.materials]
-                total += float(counts @ densities) * float(np.prod(body.voxels.spacing))
+                masses[index] = float(counts @ densities) * float(np.prod(body.voxels.spacing))
                 continue
             own = body.volume_mm3() - sum(
                 daughter.volume_mm3() for daughter in self.bodies if daughter.mother == index
             )
-            total += own * (body.density_g_cm3 or materials[body.material].density_g_cm3)
-        return total * 1e-6
+            masses[index] = own * (body.density_g_cm3 or materials[body.material].density_g_cm3)
+        return masses * 1e-6
 
     def _user_of(self, material: str) -> str:
         for body in self.bodies:
@@ -145,18 +160,24 @@ class Scene:
         return "the medium"
 
 
-def load_scene(scene: str | Path | Scene) -> Scene:
+def load_scene(scene: str | Path | Scene, seed: int = 0) -> Scene:
     """Return the scene of a file, or of a shipped or user scene's name.
+
+    Parameters
+    ----------
+    scene : str, Path or Scene
+        A template (`muscan.draw_scene`) is drawn, without a threat.
+    seed : int
+        Of the drawing.
 
     Raises
     ------
     InputError
         If there is no such scene, or it is wrong; the message says where.
     """
-    if isinstance(scene, Scene):
-        return scene
-    path = resources.find("scenes", scene)
-    return parse_scene(toml.read_text(path), path)
+    from muscan.model.draw import draw_scene
+
+    return scene if isinstance(scene, Scene) else draw_scene(scene, seed)
 
 
 def parse_scene(text: str, source: str | Path) -> Scene:
@@ -180,6 +201,8 @@ def parse_scene(text: str, source: str | Path) -> Scene:
         text,
         str(source),
         spec.material,
+        spec.threats,
+        tuple(container.name for container in spec.container),
     )
 
 

@@ -12,7 +12,6 @@ from muscan.identification.match import (
     candidates,
     posterior,
     range_likelihood,
-    watched_names,
 )
 from muscan.model.material import MaterialDatabase
 
@@ -125,10 +124,3 @@ def test_gases_are_air(materials):
 def test_wrong_priors_are_refused(materials, prior):
     with pytest.raises(InputError):
         candidates(materials, prior)
-
-
-def test_watch_list_takes_names_and_categories(materials):
-    kinds = candidates(materials)
-    assert watched_names(kinds, ["lead", "structural"]) == {"lead", "steel", "aluminium"}
-    with pytest.raises(InputError, match="did you mean 'uranium'"):
-        watched_names(kinds, ["uranum"])

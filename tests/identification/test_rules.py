@@ -1,7 +1,8 @@
 import pytest
 
-from muscan.identification.match import candidates, object_posterior, watched_names
+from muscan.identification.match import candidates, object_posterior
 from muscan.identification.rules import Evidence, judge
+from muscan.identification.watchlist import watched_materials
 
 
 @pytest.fixture
@@ -10,7 +11,7 @@ def verdict(materials):
 
     def judged(density, relative, watch=()):
         probability = object_posterior(kinds, density, relative)
-        watched = watched_names(kinds, watch)
+        watched = watched_materials(kinds, watch)
         return judge(Evidence(density, relative, kinds, probability, watched))
 
     return judged

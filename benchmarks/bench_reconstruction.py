@@ -9,28 +9,34 @@ event, X0, Y0, Z0 … X5, Y5, Z5, empty where a plane was not crossed) in the la
 from __future__ import annotations
 
 import argparse
-import resource
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from scipy.stats import rankdata
 
-from benchmarks import toy
+from benchmarks import region_toy, toy
+from muscan import io
 from muscan.kernels import poca as poca_kernel
 from muscan.model.detector import load_detector
 from muscan.model.events import Scatters, pair_tracks
+from muscan.model.material import load_materials
+from muscan.model.scene import Scene, load_scene, parse_scene
 from muscan.model.spectrum import sea_level_spectrum
 from muscan.model.track_errors import line_errors, scattering_density
-from muscan.model.volume import Volume, VoxelGrid
+from muscan.model.volume import VoxelGrid
 from muscan.reconstruction import lanes, reconstruct
 from muscan.reconstruction.common import kernel_grid
-from muscan.reconstruction.muons import MomentumModel, prepare
+from muscan.reconstruction.momenta import MomentumModel
+from muscan.reconstruction.muons import prepare
 from muscan.reconstruction.problem import Problem
-from muscan.reconstruction.region import RegionTester
-from muscan.simulation import simulate_chunks
+from muscan.simulation import Simulation
 from muscan.tracking import find_tracks
 
 #: Cubes of 200 mm in the blocks scan: name, centre [mm], scattering density [mrad²/cm] (25/X0).
@@ -41,6 +47,25 @@ CUBES = (
     ("Pb", (-600, 600, 0), 44.5),
     ("U", (600, 600, 0), 79.0),
 )
+#: 2.2 m of fruit, as long and wide as a container, and a cube to hide in it.
+FRUIT = """
+name = "fruit"
+detector = "container-portal"
+[[body]]
+name = "fruit"
+shape = "box"
+material = "fruit"
+size_mm = [5600.0, 2200.0, 2200.0]
+"""
+CUBE = """
+[[body]]
+name = "cube"
+inside = "fruit"
+shape = "box"
+material = "uranium"
+size_mm = [100.0, 100.0, 100.0]
+centre_mm = [300.0, 200.0, -100.0]
+"""
 Row = tuple[str, str]
 
 
@@ -71,75 +96,122 @@ def poca_speed(pairs: int = 2_000_000) -> list[Row]:
 
 
 def region_limits(seeds: int = 100) -> list[Row]:
-    grid = VoxelGrid(np.zeros(3), np.array([400.0, 400.0, 200.0]), (1, 1, 1))
-    spectrum = sea_level_spectrum()
-    air = _uniform(grid, 8e-4)
     rows: list[Row] = []
-    for momentum, limit in (("spectrum", 2.18), ("measured", 1.09)):
-        errors, widths = [], []
-        for seed in range(seeds):
-            rng = np.random.default_rng(seed)
-            muons = toy.straight(500, 300, 600, 0.05, rng, sigma=0.1)
-            scan, truth = toy.scatter(muons, np.full(grid.shape, 5.0), grid, spectrum, rng)
-            if momentum == "measured":
-                scan = replace(scan, momentum=truth.astype("f4"), sigma=0.01 * truth.astype("f4"))
-            tester = RegionTester(scan, air, spectrum=spectrum, momentum=momentum, workers=1)
-            fit = tester.fit(np.ones(grid.shape, bool))
-            errors.append(np.log(fit.density / 5.0))
-            widths.append(np.log(fit.high / fit.low) / 2)
-        ratio = np.std(errors) / (limit / np.sqrt(500))
-        pull = np.std(np.array(errors) / widths)
-        rows.append((f"region σ(ln λ) / (c/√N), momentum {momentum}", f"{ratio:.2f}"))
+    for momentum in ("spectrum", "measured"):
+        errors, widths, limit = region_toy.statistics(toy, momentum, seeds)
+        spread, pull = errors.std(ddof=1) / limit, (errors / widths).std(ddof=1)
+        rows.append((f"region σ(ln λ) over its limit, momentum {momentum}", f"{spread:.2f}"))
         rows.append((f"region pull width, momentum {momentum}", f"{pull:.2f}"))
     return rows
 
 
-def container_speed(muons: int) -> list[Row]:
-    """A 20-ft container of fruit in 50 mm voxels; only the time counts here."""
-    spectrum = sea_level_spectrum()
-    rng = np.random.default_rng(5)
-    grid = VoxelGrid.from_bounds([[-3000, -1200, -1200], [3000, 1200, 1200]], 50)
-    straight = toy.straight(muons // 6, np.array([5800, 2200]), 1400, 0.35, rng)
-    ends = np.abs(np.concatenate([straight.in_position, straight.out_position], axis=1))
-    straight = straight.take((ends[:, [0, 3]] < 3500).all(1) & (ends[:, [1, 4]] < 2500).all(1))
-    some, _ = toy.scatter(
-        straight.take(slice(0, muons // 10)), np.full(grid.shape, 0.41), grid, spectrum, rng
-    )
-    scan = Scatters.join([some] * 10)
-    reconstruct(some.take(slice(0, 1000)), grid, "em", spectrum=spectrum, iterations=1)
-    start = time.perf_counter(), time.process_time()
-    image = reconstruct(scan, grid, "em", spectrum=spectrum)
-    seconds, processor = time.perf_counter() - start[0], time.process_time() - start[1]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return [
-        (f"container, {len(scan)} muons, em [s]", f"{seconds:.0f}"),
-        ("container, em, processor time [s]", f"{processor:.0f}"),
-        ("container, em, steps", str(image.attributes["iterations"])),
-        ("container, em, peak memory of the process [GiB]", f"{peak:.2f}"),
-        ("em, voxel visits/s [million]", f"{_visits(scan, grid) / 1e6:.0f}"),
-    ]
+def record(
+    path: Path, scene: str | Scene, minutes: float, seed: int, flux: str = "guan2015"
+) -> int:
+    """Simulate a scan into a track file; return the number of events with both tracks."""
+    simulation = Simulation(load_scene(scene), minutes=minutes, seed=seed, flux=flux)
+    pairs = 0
+    with io.TracksWriter(path, simulation.detector) as writer:
+        for hits, _ in simulation.chunks():
+            tracks = find_tracks(hits)
+            pairs += int((tracks.side == 1).sum())
+            writer.append(tracks)
+        writer.run = simulation.run
+    return pairs
 
 
-def hidden_cube(minutes: float) -> list[Row]:
-    """The shipped container scene, simulated: 10 cm of uranium at (1800, 512, -142) mm."""
-    tracks = []
-    for hits, _ in simulate_chunks("container", minutes=minutes, seed=1):
-        tracks.append(pair_tracks(find_tracks(hits)))
-        detector = hits.detector
-    scan = Scatters.join(tracks)
-    grid = VoxelGrid.from_bounds(detector.bounds, 50)
+def command(tracks: Path, *options: str) -> tuple[float, float, float]:
+    """Run ``muscan reconstruct``: wall-clock and processor time [s], and peak memory [GiB]."""
+    line = ["reconstruct", str(tracks), "-o", str(tracks.with_name("v.h5")), "-q", *options]
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-c", "from muscan.cli import main; main()", *line])
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"muscan {' '.join(line)} failed")
+    wall = time.perf_counter() - start
+    return wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 2**20
+
+
+def container(minutes: float) -> list[Row]:
+    """The shipped container scene, every muon simulated and tracked on its own."""
     rows: list[Row] = []
-    for method in ("poca", "asr", "em"):
-        values = np.nan_to_num(reconstruct(scan, grid, method, detector=detector).values)
-        order = np.argsort(-values.ravel())[:200]
-        where = grid.position(np.stack(np.unravel_index(order, grid.shape), axis=1))
-        near = (np.abs(where - (1800, 512, -142)) < 75).all(axis=1)
-        away = (np.abs(where - (1800, 512, -142)) > 125).any(axis=1)
-        label = f"container scene, {minutes:g} min, {method}"
-        rows.append((f"{label}: brightest voxels within the cube", str(int(np.argmin(near)))))
-        rows.append((f"{label}: brightest voxel", f"{values.ravel()[order[0]]:.0f}"))
-        rows.append((f"{label}: brightest 125 mm away", f"{values.ravel()[order[away]].max():.0f}"))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "tracks.h5"
+        pairs = record(path, "container", minutes, 7)
+        command(path, "--method", "em", "--voxel", "400")  # compiles
+        wall, processor, memory = command(path, "--method", "em")
+        image = io.read_volume(path.with_name("v.h5"))
+        scan = pair_tracks(next(io.iter_tracks(path)))
+        label = f"container, {minutes:g} min, {pairs} muons, em from the file"
+        rows += [
+            (f"{label} [s]", f"{wall:.0f}"),
+            (f"{label}: processor time [s]", f"{processor:.0f}"),
+            (f"{label}: peak memory [GiB]", f"{memory:.2f}"),
+            (f"{label}: muons in the grid", str(image.attributes["n_scatters"])),
+            (f"{label}: steps, weight of the prior",
+             f"{image.attributes['iterations']}, {image.attributes['smoothing']:g}"),
+            (f"{label}: outliers", str(image.attributes["n_outliers"])),
+        ]  # fmt: skip
+        rows.append(("em, voxel visits/s [million]", f"{_visits(scan, image.grid) / 1e6:.0f}"))
+        million = Path(folder) / "million.h5"
+        io.write_tracks(million, next(io.iter_tracks(path, 1_000_000)))
+        command(million)
+        best = min(command(million) for _ in range(3))
+        rows.append(("muscan reconstruct --method poca, a million tracks [s]", f"{best[0]:.1f}"))
+        rows.append(("the same, processor time [s]", f"{best[1]:.1f}"))
     return rows
+
+
+def uniform(minutes: float) -> list[Row]:
+    """A load of fruit, under the sky of ecomug; λ in layers 200 mm high, 400 mm from its faces."""
+    scene = parse_scene(FRUIT, "fruit")
+    true = scene.materials(load_materials())["fruit"].scattering_density
+    rows: list[Row] = []
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "tracks.h5"
+        record(path, scene, minutes, 9, "ecomug")
+        tracks = io.read_tracks(path)
+        scan, detector = pair_tracks(tracks), tracks.detector
+    assert detector is not None
+    grid = VoxelGrid.from_bounds(detector.bounds, 50)
+    x, y, z = (grid.centres(axis) for axis in range(3))
+    inner = np.abs(x) < 2400, np.abs(y) < 700, np.abs(z) < 700
+    for flux in ("ecomug", "guan2015"):
+        image = reconstruct(scan, grid, "em", detector=detector, spectrum=sea_level_spectrum(flux))
+        part = image.values[np.ix_(*inner)].astype(float)
+        layers = part.mean(axis=(0, 1)).reshape(-1, 4).mean(axis=1) / true
+        label = f"uniform load, ecomug's sky, {minutes:g} min, em with {flux}"
+        rows.append((f"{label}: λ/true", f"{part.mean() / true:.2f}"))
+        rows.append((f"{label}: its layers, bottom first", ", ".join(f"{v:.2f}" for v in layers)))
+    return rows
+
+
+def cube_in_fruit(minutes: float) -> list[Row]:
+    """10 cm of uranium in the middle of 2.2 m of fruit: what em makes of both."""
+    scene = parse_scene(FRUIT + CUBE, "fruit")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "tracks.h5"
+        record(path, scene, minutes, 5)
+        tracks = io.read_tracks(path)
+    assert tracks.detector is not None
+    grid = VoxelGrid.from_bounds(tracks.detector.bounds, 50)
+    image = reconstruct(pair_tracks(tracks), grid, "em", detector=tracks.detector)
+    where = np.stack(np.meshgrid(*(grid.centres(a) for a in range(3)), indexing="ij"))
+    offset = np.abs(where - np.reshape((300, 200, -100), (3, 1, 1, 1))).max(axis=0)
+    values = np.nan_to_num(image.values)
+    away = values[offset > 100]
+    fruit = values[(np.abs(where) < np.reshape((2400, 700, 700), (3, 1, 1, 1))).all(axis=0)]
+    label = f"10 cm U in 2.2 m of 0.6 g/cm³ fruit, {minutes:g} min"
+    inside = values[offset < 50]
+    return [
+        (f"{label}: λ in the cube [mrad²/cm]", f"{inside.mean():.0f} of 79"),
+        (f"{label}: voxels of it brighter than all others",
+         f"{(inside > away.max()).sum()} of {inside.size}"),
+        (f"{label}: brightest voxel 100 mm away", f"{away.max():.1f}"),
+        (f"{label}: mean of the fruit", f"{fruit.mean():.2f} of 0.41"),
+        (f"{label}: weight of the prior", f"{image.attributes['smoothing']:g}"),
+    ]  # fmt: skip
 
 
 def _visits(scan: Scatters, grid: VoxelGrid) -> float:
@@ -147,7 +219,7 @@ def _visits(scan: Scatters, grid: VoxelGrid) -> float:
     muons = prepare(scan, grid)
     problem = Problem(muons, MomentumModel(muons), grid)
     density = np.full(muons.voxels, 0.04)
-    mixture = problem.momenta.mixture(density)
+    mixture = problem.mixture(density)
     return len(muons.paths.voxel) / _best(lambda: problem.likelihood(density, mixture))
 
 
@@ -159,7 +231,7 @@ def blocks(path: Path, smear: bool) -> list[Row]:
     where = np.stack(np.meshgrid(*(grid.centres(a) for a in range(3)), indexing="ij"))
     rows: list[Row] = []
     label = "0.3 mm" if smear else "exact hits"
-    for method in ("poca", "asr", "em"):
+    for method in ("poca", "asr", "mlem", "em"):
         image = reconstruct(scan, grid, method, detector=detector)
         values = np.nan_to_num(image.values.astype(float))
         dense = np.zeros(grid.shape, bool)
@@ -214,12 +286,6 @@ def _fit(hits: np.ndarray, sigma: float, sign: int) -> tuple[np.ndarray, ...]:
     return tuple(np.asarray(a, np.float32) for a in (position, direction, covs))
 
 
-def _uniform(grid: VoxelGrid, value: float) -> Volume:
-    empty = np.zeros(grid.shape)
-    values = np.full(grid.shape, value, np.float32)
-    return Volume(values, grid, "uniform", empty.astype("f4"), empty.astype("u4"))
-
-
 def _best(work: Callable[[], object], times: int = 4) -> float:
     """Return the shortest of a few times [s]; the first call compiles."""
     seconds = []
@@ -238,8 +304,9 @@ def main() -> None:
     jobs: list[Callable[[], list[Row]]] = [
         poca_speed,
         lambda: region_limits(30 if options.quick else 100),
-        lambda: container_speed(150_000 if options.quick else 1_500_000),
-        lambda: hidden_cube(0.5 if options.quick else 1),
+        lambda: container(1 if options.quick else 15),
+        lambda: uniform(1 if options.quick else 5),
+        lambda: cube_in_fruit(5),
     ]
     if options.blocks:
         jobs += [lambda: blocks(options.blocks, True), lambda: blocks(options.blocks, False)]

@@ -17,6 +17,7 @@ from muscan.model.events import Scatters
 from muscan.model.spectrum import EXIT_MOMENTUM_GEV, MomentumSpectrum, scattering_power
 from muscan.model.track_errors import highland_factor, momentum_loss
 from muscan.model.volume import VoxelGrid
+from muscan.reconstruction.momenta import shape_nodes, tilt
 from muscan.reconstruction.muons import prepare
 from muscan.units import MM_PER_CM, SCATTERING_DENSITY_X0_MRAD2
 
@@ -48,19 +49,30 @@ def straight(n, width, height, tilt, rng, sigma=1.0):
     )
 
 
-def scatter(muons: Scatters, density, grid: VoxelGrid, spectrum: MomentumSpectrum, rng):
-    """Return the muons that cross a grid, scattered by densities [mrad²/cm], and their momenta."""
+def scatter(
+    muons: Scatters, density, grid: VoxelGrid, spectrum: MomentumSpectrum, rng, moliere=False
+):
+    """Return the muons that cross a grid, scattered by densities [mrad²/cm], and their momenta.
+
+    With ``moliere`` the angles have the shape that `em` takes them to have, and are larger where
+    the muon has become slower; else they are normal, of one momentum all along the path.
+    """
     prepared = prepare(muons, grid, workers=1)
     if len(prepared) != len(muons):
         raise ValueError("every muon must cross the grid")
     flat = density.ravel() / MM_PER_CM
     sums = np.array([kernel.project(prepared.paths, flat, n) for n in range(len(muons))])
     thickness = sums[:, 0] / SCATTERING_DENSITY_X0_MRAD2
-    sums *= highland_factor(thickness)[:, None]
-    sums += prepared.observed.fixed
     loss = np.empty(len(muons))
     kernel.line_integrals(prepared.paths, momentum_loss(flat), 0, len(muons), loss)
     momentum, power = _momenta(spectrum, prepared.cosine, loss, rng)
+    if moliere:
+        variances, shares = shape_nodes(20)
+        power *= rng.choice(variances, p=shares, size=len(muons))
+        slope = tilt(momentum, np.maximum(momentum - loss, EXIT_MOMENTUM_GEV))
+        sums += slope[:, None] * _later(prepared.paths, flat, loss)
+    sums *= highland_factor(thickness)[:, None]
+    sums += prepared.observed.fixed
     reference = np.abs(muons.in_position[:, 2] / muons.in_direction[:, 2])
     angles, offsets = np.empty((2, len(muons), 2))
     for plane in range(2):
@@ -83,6 +95,15 @@ def scatter(muons: Scatters, density, grid: VoxelGrid, spectrum: MomentumSpectru
         muons, out_position=out.astype(np.float32), out_direction=turned.astype(np.float32)
     )
     return scattered, momentum
+
+
+def _later(paths, flat, loss):
+    """Return the elements of S, every place weighted by the share of the loss so far, less 1/2."""
+    rate = momentum_loss(flat)
+    done = np.empty(len(paths.voxel), np.uint8)
+    kernel.loss_shares(paths, rate, loss, 0, len(loss), done)
+    rows = (kernel.project_tilted(paths, flat, rate, done, n) for n in range(len(loss)))
+    return np.array([row[3:6] for row in rows])
 
 
 def _momenta(spectrum, cosine, loss, rng):

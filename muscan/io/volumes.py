@@ -45,7 +45,8 @@ def write_volume(path: Path, volume: Volume) -> None:
         )
         hdf5.write_dataset(file, schema.VOLUME_MUONS, volume.n_muons.astype("u4"), "1", **grid)
         for name, values in volume.channels.items():
-            hdf5.write_dataset(file, f"/{name}", values.astype("f4"), "1", channel=True, **grid)
+            units = volume.channel_units.get(name, "1")
+            hdf5.write_dataset(file, f"/{name}", values.astype("f4"), units, channel=True, **grid)
         if volume.run is not None:
             hdf5.write_run(file, volume.run)
         _write_nexus(file, volume.grid)
@@ -66,7 +67,7 @@ def read_volume(path: Path) -> Volume:
         uncertainty = hdf5.read_array(file, schema.VOLUME_UNCERTAINTY, "f", 3, path)
         n_muons = hdf5.read_array(file, schema.VOLUME_MUONS, "iu", 3, path)
         channels = {
-            name: np.asarray(dataset[()], dtype="f4")
+            name: hdf5.read_array(file, f"/{name}", "fiu", 3, path).astype("f4")
             for name, dataset in file.items()
             if isinstance(dataset, h5py.Dataset) and dataset.attrs.get("channel", False)
         }
@@ -86,6 +87,11 @@ def read_volume(path: Path) -> Volume:
             scattering_constant_MeV=_number(attributes, "scattering_constant_MeV", 15.0, path),
             reference_momentum_GeV=_number(attributes, "reference_momentum_GeV", 3.0, path),
             run=hdf5.read_run(file, path),
+            channel_units={
+                name: units
+                for name in channels
+                if (units := str(file[name].attrs.get("units", "1"))) != "1"
+            },
         )
 
 
@@ -113,6 +119,8 @@ def read_materials(path: Path) -> MaterialMap:
         labels = hdf5.read_array(file, schema.MATERIAL_LABELS, "iu", 3, path)
         probability = hdf5.read_array(file, schema.MATERIAL_PROBABILITY, "f", 3, path)
         names = hdf5.get_dataset(file, schema.MATERIAL_NAMES, path)[()]
+        if np.ndim(names) != 1 or not all(isinstance(name, bytes) for name in names):
+            raise InputError(path, f"{schema.MATERIAL_NAMES} is no list of names")
         attributes = dict(file[schema.MATERIAL_LABELS].attrs)
         if probability.shape != labels.shape:
             raise InputError(path, f"/probability has shape {probability.shape}")

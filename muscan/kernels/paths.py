@@ -181,6 +181,78 @@ def project(paths, density, n):
 
 
 @njit(cache=True, nogil=True)
+def project_all(paths, density, first, last, sums):
+    """Fill ``sums[first:last]`` (n, 3) with the elements of S of each muon's path."""
+    for n in range(first, last):
+        sums[n, 0], sums[n, 1], sums[n, 2] = project(paths, density, n)
+
+
+@njit(cache=True, nogil=True)
+def project_tilted(paths, density, rate, done, n):
+    """Return S as `project` does, the same weighted by the loss so far, and the whole loss.
+
+    Parameters
+    ----------
+    paths, density, n
+        As for `project`.
+    rate : ndarray, shape (voxels,)
+        Momentum lost [GeV/mm].
+    done : (visits,) uint8
+        From `loss_shares`.
+
+    Returns
+    -------
+    saa, sab, sbb, taa, tab, tbb : float
+        The latter weighted by u - 1/2, with u the share of the loss at the middle of a voxel.
+    loss : float
+        Momentum lost on the path [GeV].
+    """
+    saa = sab = sbb = taa = tab = tbb = loss = 0.0
+    t = np.float64(paths.top[n])
+    for m in range(paths.first[n], paths.first[n + 1]):
+        length, voxel = np.float64(paths.length[m]), paths.voxel[m]
+        loss += length * rate[voxel]
+        value = density[voxel] * length
+        middle = t - 0.5 * length
+        lever = value * middle
+        square = value * (middle * middle + length * length / 12.0)
+        u = np.float64(done[m]) * (1.0 / 255.0) - 0.5
+        saa += value
+        sab += lever
+        sbb += square
+        taa += u * value
+        tab += u * lever
+        tbb += u * square
+        t -= length
+    return saa, sab, sbb, taa, tab, tbb, loss
+
+
+@njit(cache=True, nogil=True)
+def loss_shares(paths, rate, losses, first, last, done):
+    """Fill the share of each muon's loss at the middle of every voxel, in 255ths.
+
+    Parameters
+    ----------
+    paths : Paths
+    rate : ndarray, shape (voxels,)
+        Momentum lost [GeV/mm].
+    losses : ndarray, shape (n,)
+        The integral of ``rate`` over each path.
+    first, last : int
+        Range of muons.
+    done : (visits,) uint8
+        To be filled.
+    """
+    for n in range(first, last):
+        total = 0.0
+        per_loss = 255.0 / max(losses[n], 1e-30)
+        for m in range(paths.first[n], paths.first[n + 1]):
+            step = np.float64(paths.length[m]) * rate[paths.voxel[m]]
+            done[m] = np.uint8(min((total + 0.5 * step) * per_loss + 0.5, 255.0))
+            total += step
+
+
+@njit(cache=True, nogil=True)
 def line_integrals(paths, field, first, last, sums):
     """Fill ``sums[first:last]`` with the integral of a field over each muon's path."""
     for n in range(first, last):

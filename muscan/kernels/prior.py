@@ -1,4 +1,4 @@
-"""Cauchy's edge-preserving smoothness on a grid: cost, gradient and a bound on its curvature."""
+"""Edge-preserving smoothness on a grid: cost, gradient and a bound on its curvature."""
 
 from __future__ import annotations
 
@@ -9,19 +9,20 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def _pair(values, a, b, gradient, curvature):
-    """Add one pair of neighbours and return the argument of its logarithm."""
+    """Add one pair of neighbours and return its cost."""
     d = values[a] - values[b]
-    ratio = 1.0 / (1.0 + d * d)
-    gradient[a] += d * ratio
-    gradient[b] -= d * ratio
-    curvature[a] += ratio
-    curvature[b] += ratio
-    return 1.0 + d * d
+    root = 1.0 / math.sqrt(1.0 + d * d)
+    pull = root * root * root
+    gradient[a] += d * pull
+    gradient[b] -= d * pull
+    curvature[a] += pull
+    curvature[b] += pull
+    return 1.0 - root
 
 
 @njit(cache=True, nogil=True)
-def cauchy(values, nx, ny, nz, gradient, curvature):
-    """Return Σ ln(1 + d²) / 2 over pairs of voxels that share a face.
+def edge_cost(values, nx, ny, nz, gradient, curvature):
+    """Return Σ 1 - 1/√(1 + d²) over pairs of voxels that share a face.
 
     Parameters
     ----------
@@ -36,19 +37,12 @@ def cauchy(values, nx, ny, nz, gradient, curvature):
     for i in range(nx):
         for j in range(ny):
             start = (i * ny + j) * nz
-            # One logarithm for a column: a product of a few hundred terms may overflow, so the
-            # logarithm is taken whenever it has grown.
-            product = 1.0
             for k in range(nz):
                 here = start + k
                 if k + 1 < nz:
-                    product *= _pair(values, here, here + 1, gradient, curvature)
+                    cost += _pair(values, here, here + 1, gradient, curvature)
                 if j + 1 < ny:
-                    product *= _pair(values, here, here + nz, gradient, curvature)
+                    cost += _pair(values, here, here + nz, gradient, curvature)
                 if i + 1 < nx:
-                    product *= _pair(values, here, here + ny * nz, gradient, curvature)
-                if product > 1e150:
-                    cost += math.log(product)
-                    product = 1.0
-            cost += math.log(product)
-    return 0.5 * cost
+                    cost += _pair(values, here, here + ny * nz, gradient, curvature)
+    return cost

@@ -116,6 +116,8 @@ class Volume:
         Muons whose path goes through each voxel.
     channels : mapping of str to ndarray
         Further quantities of the same shape, such as ``"stopping"``.
+    channel_units : mapping of str to str
+        Their units, where they have any.
     attributes : mapping
         What else the method says of itself (iterations, convergence, counts by reason).
     """
@@ -132,6 +134,7 @@ class Volume:
     scattering_constant_MeV: float = SCATTERING_CONSTANT_MEV
     reference_momentum_GeV: float = REFERENCE_MOMENTUM_GEV
     run: Run | None = None
+    channel_units: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

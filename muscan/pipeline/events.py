@@ -1,24 +1,25 @@
-"""Verbs that make events: simulate, import, track."""
+"""Verbs that make events: simulate, track."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, overload
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, overload
 
 from muscan import io
 from muscan.errors import InputError
-from muscan.io import drivers
 from muscan.model.detector import Detector, load_detector
 from muscan.model.events import Hits, Run, Tracks, join_hits
 from muscan.model.material import load_materials
 from muscan.model.scene import Scene, load_scene
 from muscan.pipeline.common import PathLike, Progress, counted, summed
+from muscan.pipeline.distributed import chunks_on
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 @overload
@@ -40,7 +41,9 @@ def simulate(
     trigger: str = "incoming",
     materials: Sequence[PathLike] = (),
     workers: int | None = None,
+    client: Client | None = None,
     output: PathLike | None = None,
+    raw: PathLike | None = None,
     progress: Progress | None = None,
 ) -> Hits | Path:
     """Send cosmic muons through a scene and a detector's panels.
@@ -74,8 +77,13 @@ def simulate(
         Material files to lay over the shipped ones.
     workers : int, optional
         Threads; all cores unless given.
+    client : distributed.Client, optional
+        A Dask cluster that simulates instead of threads; the hits are the same.
     output : path, optional
         Hit file to write, with the truth in ``/truth``.
+    raw : path, optional
+        Text file to write the raw channels of the same events to, as the ``strips`` driver reads
+        them; every panel must be read out by pitch.
     progress : callable, optional
         See `Progress`.
 
@@ -92,7 +100,7 @@ def simulate(
     from muscan.simulation import Simulation
 
     simulation = Simulation(
-        load_scene(scene),
+        load_scene(scene, max(seed, 0)),
         detector,
         minutes=minutes,
         muons=muons,
@@ -105,84 +113,24 @@ def simulate(
         trigger=trigger,
         materials=load_materials(materials),
         workers=workers,
+        raw=raw is not None,
     )
-    chunks = counted(simulation.chunks(), "simulate", simulation.n_chunks, progress)
-    if output is None:
-        return replace(join_hits([hits for hits, _ in chunks]), run=simulation.run)
-    with io.HitsWriter(Path(output), simulation.detector, simulation.scene.text) as writer:
-        for hits, truth in chunks:
+    if client is not None:
+        simulation.elsewhere = chunks_on(client)
+    found = counted(simulation.chunks_with_raw(), "simulate", simulation.n_chunks, progress)
+    with ExitStack() as stack:
+        if raw is not None:
+            strips = stack.enter_context(io.StripsWriter(Path(raw), simulation.detector))
+            found = _writing(found, strips)
+        if output is None:
+            return replace(join_hits([hits for hits, _, _ in found]), run=simulation.run)
+        writer = stack.enter_context(
+            io.HitsWriter(Path(output), simulation.detector, simulation.scene.text)
+        )
+        for hits, truth, _ in found:
             writer.append(hits, truth)
         writer.run = simulation.run
     return Path(output)
-
-
-def import_hits(
-    files: PathLike | Sequence[PathLike],
-    *,
-    driver: str = "csv",
-    detector: PathLike | Detector | None = None,
-    mapping: PathLike | None = None,
-    live_time: float | None = None,
-    output: PathLike | None = None,
-    progress: Progress | None = None,
-) -> Hits | Path:
-    """Turn recorded data of a panel driver into hits.
-
-    Parameters
-    ----------
-    files : path or sequence of path
-        What the driver reads, in order.
-    driver : str
-        Name of a driver, such as ``"csv"``.
-    detector : str, Path or Detector, optional
-        The layout; some drivers can infer one and say so.
-    mapping : path, optional
-        Mapping file (TOML) for drivers that take one.
-    live_time : float, optional
-        Live time [s]; from the time stamps unless given, else unknown.
-    output : path, optional
-        Hit file to write.
-    progress : callable, optional
-        See `Progress`.
-
-    Returns
-    -------
-    Hits or Path
-
-    Warns
-    -----
-    UserWarning
-        With what the driver assumed, such as an inferred layout.
-
-    Raises
-    ------
-    InputError
-        If a file or option is wrong, or if no hits are left.
-    """
-    paths = [Path(files)] if isinstance(files, (str, Path)) else [Path(f) for f in files]
-    if live_time is not None and not 0 < live_time < np.inf:
-        raise InputError("--live-time", f"{live_time} s is not a time", "give a positive number")
-    source = drivers.open_source(
-        driver,
-        paths,
-        detector=None if detector is None else load_detector(detector),
-        mapping=None if mapping is None else Path(mapping),
-        progress=progress,
-    )
-    chunks = _nonempty(source.chunks(), paths)
-    if output is None:
-        result: Hits | Path = replace(
-            join_hits(list(chunks)), run=_with_live_time(source.run, live_time)
-        )
-    else:
-        result = Path(output)
-        with io.HitsWriter(result, source.detector) as writer:
-            for hits in chunks:
-                writer.append(hits)
-            writer.run = _with_live_time(source.run, live_time)
-    for note in source.notes:
-        warnings.warn(note, stacklevel=2)
-    return result
 
 
 def track(
@@ -201,6 +149,7 @@ def track(
         What the panels saw.
     detector : str, Path or Detector, optional
         A (corrected) layout instead of the one stored with the hits; same panels, same order.
+        Its resolutions scale those of the hits.
     workers : int, optional
         Threads; all cores unless given.
     output : path, optional
@@ -218,13 +167,15 @@ def track(
     InputError
         If the hits are unsound, or if no event has a track.
     """
+    from muscan.calibration.relayout import with_layout
     from muscan.tracking import find_tracks
 
     layout = None if detector is None else load_detector(detector)
     source = hits if isinstance(hits, (str, Path)) else "hits"
     pieces = io.iter_hits(Path(hits)) if isinstance(hits, (str, Path)) else [hits]
+    placed = pieces if layout is None else (with_layout(piece, layout) for piece in pieces)
     found = counted(
-        (find_tracks(piece, detector=layout, workers=workers) for piece in pieces),
+        (find_tracks(piece, workers=workers) for piece in placed),
         "track",
         None,
         progress,
@@ -245,20 +196,14 @@ def track(
     return Path(output)
 
 
-def _nonempty(chunks: Iterator[Hits], paths: Sequence[Path]) -> Iterator[Hits]:
-    rows = 0
-    for hits in chunks:
-        rows += len(hits)
-        yield hits
-    if rows == 0:
-        raise InputError(", ".join(map(str, paths)), "no hits are left after reading")
+def _writing(found: Iterator[Any], strips: io.StripsWriter) -> Iterator[Any]:
+    """Yield what is simulated, its raw channels written."""
+    for hits, truth, raw in found:
+        strips.append(raw)
+        yield hits, truth, raw
 
 
 def _require_tracks(rows: int, source: PathLike, run: Run) -> None:
     if rows == 0:
         reasons = ", ".join(f"{name} {count}" for name, count in run.counts.items() if count)
         raise InputError(source, f"no event has a track ({reasons})", "check the layout")
-
-
-def _with_live_time(run: Run, live_time: float | None) -> Run:
-    return run if live_time is None else replace(run, live_time_s=live_time)

@@ -16,6 +16,7 @@ from muscan.model.scene import Scene, load_scene
 from muscan.model.volume import MaterialMap, Volume
 from muscan.pipeline.common import PathLike, Progress
 from muscan.pipeline.events import simulate, track
+from muscan.pipeline.notify import announce, check_targets
 from muscan.pipeline.volumes import identify, reconstruct
 
 
@@ -30,8 +31,11 @@ def scan(
     detector: PathLike | Detector | None = None,
     materials: Sequence[PathLike] = (),
     watch: Sequence[str] = (),
+    cargo: str = "",
+    container: str = "",
     flux: str = "guan2015",
     workers: int | None = None,
+    notify: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> AlertReport:
     """Do the main job: simulate (or take recorded hits), track, reconstruct, identify.
@@ -43,21 +47,27 @@ def scan(
     output : path
         Folder for ``hits.h5 tracks.h5 volume.h5 materials.h5 alerts.json``, and ``report.html``
         where the extra ``report`` is installed; made if missing.
-    minutes, seed, method, voxel, detector, materials, watch, flux, workers, progress
+    minutes, seed, method, voxel, detector, materials, watch, cargo, container, flux,
+    workers, progress
         As in `simulate`, `reconstruct` and `identify`.
+    notify : sequence of str
+        Where the alerts go, as in `watch`: ``stdout``, ``file:PATH``, ``http(s)://…``.
 
     Returns
     -------
     AlertReport
+        Scan and alerts also stand in ``audit.jsonl`` in the folder.
     """
     folder = Path(output)
     recorded = isinstance(source, (str, Path)) and Path(source).suffix in (".h5", ".muhits")
     hits_file = Path(str(source)) if recorded else folder / "hits.h5"
-    scene = None if recorded else load_scene("container" if source is None else source)
+    name = "container" if source is None else source
+    scene = None if recorded else load_scene(name, max(seed, 0))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(folder, f"cannot be made ({error.strerror})", "choose another") from error
+    check_targets(notify)
     if scene is not None:
         simulate(
             scene,
@@ -89,10 +99,13 @@ def scan(
         tracks=tracks_file,
         materials=materials,
         watch=watch,
+        cargo=cargo,
+        container=container,
         flux=flux,
         output=folder / "alerts.json",
         progress=progress,
     )
+    announce(folder, found, notify)
     with suppress(MissingExtraError):
         report(folder)
     return found

@@ -6,7 +6,7 @@ scattered, and a voxel's score is a quantile of their angles, which no tail can 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import numpy as np
@@ -16,12 +16,14 @@ from scipy.special import ndtr
 from muscan.errors import InputError
 from muscan.kernels import asr as kernel
 from muscan.kernels import paths as path_kernel
+from muscan.kernels.paths import Paths
 from muscan.model.detector import Detector
 from muscan.model.events import Scatters
 from muscan.model.spectrum import MomentumSpectrum, class_weights, sea_level_spectrum
 from muscan.model.volume import Volume, VoxelGrid
 from muscan.reconstruction import lanes
-from muscan.reconstruction.muons import Muons, prepare
+from muscan.reconstruction.muons import Muons, prepare, visits
+from muscan.reconstruction.team import Team, grouped, tree_sum
 from muscan.units import MM_PER_CM
 
 FloatArray = NDArray[np.float64]
@@ -40,6 +42,7 @@ def asr(
     callback: Callable[[int, float], object] | None = None,
     workers: int | None = None,
     detector: Detector | None = None,
+    team: Team | None = None,
 ) -> Volume:
     """Reconstruct scattering density from a quantile of the angles in every voxel.
 
@@ -57,6 +60,8 @@ def asr(
         Called once, at the end.
     detector : Detector, optional
         The layout; not needed.
+    team : Team, optional
+        Workers elsewhere that do the work.
 
     Returns
     -------
@@ -70,13 +75,17 @@ def asr(
     """
     if momentum != "spectrum":
         raise InputError("--momentum", f"asr cannot use '{momentum}' momenta", "use --method em")
-    muons = prepare(scatters, grid, "spectrum", detector, workers)
-    histogram = _histograms(muons, float(grid.spacing.max()), workers)
+    if team is not None:
+        seen = _seen_elsewhere(scatters, grid, detector, workers, team)
+    else:
+        muons = prepare(scatters, grid, "spectrum", detector, workers)
+        seen = _see(muons, grid, workers)
+    (histogram, sums, numbers), cosine, noises = seen
     number = histogram.sum(axis=1)
     angle, error = _quantiles(histogram, number)
-    lengths, numbers = _path_lengths(muons)
-    powers = (spectrum or sea_level_spectrum()).powers(float(muons.cosine.mean()), 0.0)
-    noise = float(np.median(muons.observed.noise[:, [0, 3]] + muons.observed.fixed[:, :1]))
+    lengths = sums / np.maximum(numbers, 1)
+    powers = (spectrum or sea_level_spectrum()).powers(float(cosine.mean()), 0.0)
+    noise = float(np.median(noises))
     thickness = scattering_of_quantile(angle, noise, powers)
     with np.errstate(divide="ignore", invalid="ignore"):
         density = np.where(number > 0, thickness / lengths, np.nan)
@@ -89,22 +98,91 @@ def asr(
         method="asr",
         uncertainty=(sigma * MM_PER_CM).reshape(grid.shape).astype(np.float32),
         n_muons=numbers.reshape(grid.shape).astype(np.uint32),
-        attributes={"quantile": QUANTILE, "n_scatters": len(muons)},
+        attributes={"quantile": QUANTILE, "n_scatters": len(cosine)},
     )
 
 
-def _histograms(muons: Muons, reach: float, workers: int | None) -> NDArray[np.uint32]:
-    count = lanes.lane_count(4 * BINS * muons.voxels)
-    shares = lanes.bounds(len(muons), count)
-    parts = [np.zeros((muons.voxels, BINS), np.uint32) for _ in range(count)]
-    lanes.run(
-        lambda lane: kernel.angle_histograms(
-            muons.paths, muons.observed, reach, BIN_LOWEST, BIN_WIDTH, *shares[lane], parts[lane]
-        ),
-        count,
-        workers,
+#: Histograms of the angles, summed lengths of the paths [mm] and their number, by voxel.
+_Sums = tuple[NDArray[np.uint32], FloatArray, NDArray[np.int64]]
+#: Those, and of each muon the cosine of the zenith angle and the noise of its angles [mrad²].
+_Seen = tuple[_Sums, NDArray[np.float32], NDArray[np.float32]]
+
+
+def _see(muons: Muons, grid: VoxelGrid, workers: int | None) -> _Seen:
+    """Return what all muons tell, summed lane by lane."""
+    rows = _lanes(len(muons), grid)
+    parts = lanes.run(lambda lane: _lane_sums(muons, grid, rows[lane]), len(rows), workers)
+    return tree_sum(parts), muons.cosine, _noise(muons)
+
+
+def _seen_elsewhere(
+    scatters: Scatters | Iterable[Scatters],
+    grid: VoxelGrid,
+    detector: Detector | None,
+    workers: int | None,
+    team: Team,
+) -> _Seen:
+    """Return the same from a team's workers."""
+    every = scatters if isinstance(scatters, Scatters) else Scatters.join(list(scatters))
+    used = every.take(visits(every, grid, workers) > 0)
+    if len(used) == 0:
+        raise InputError("tracks", "no muon crosses the grid", "check --bounds")
+    portions = [
+        (used.take(slice(group[0][0], group[-1][1])), group, grid, detector)
+        for group in grouped(_lanes(len(used), grid), team)
+    ]
+    held = team.hold(_keep, portions)
+    singles = team.results(_singles, held)
+    cosine, noise = (np.concatenate(values) for values in zip(*singles, strict=True))
+    return team.total(_group_sums, held, grid), cosine, noise
+
+
+_Kept = tuple[Muons, tuple[tuple[int, int], ...]]
+
+
+def _keep(
+    scatters: Scatters,
+    rows: tuple[tuple[int, int], ...],
+    grid: VoxelGrid,
+    detector: Detector | None,
+) -> _Kept:
+    first = rows[0][0]
+    muons = prepare(scatters, grid, "spectrum", detector, 1)
+    return muons, tuple((a - first, b - first) for a, b in rows)
+
+
+def _group_sums(kept: _Kept, grid: VoxelGrid) -> _Sums:
+    muons, rows = kept
+    return tree_sum([_lane_sums(muons, grid, lane) for lane in rows])
+
+
+def _singles(kept: _Kept) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    return kept[0].cosine, _noise(kept[0])
+
+
+def _noise(muons: Muons) -> NDArray[np.float32]:
+    noise: NDArray[np.float32] = muons.observed.noise[:, [0, 3]] + muons.observed.fixed[:, :1]
+    return noise
+
+
+def _lanes(rows: int, grid: VoxelGrid) -> tuple[tuple[int, int], ...]:
+    bytes_each = (4 * BINS + 16) * int(np.prod(grid.shape))
+    return tuple(lanes.bounds(rows, lanes.lane_count(bytes_each)))
+
+
+def _lane_sums(muons: Muons, grid: VoxelGrid, rows: tuple[int, int]) -> _Sums:
+    histogram = np.zeros((muons.voxels, BINS), np.uint32)
+    sums, numbers = np.zeros(muons.voxels), np.zeros(muons.voxels, np.int64)
+    reach = float(grid.spacing.max())
+    kernel.angle_histograms(
+        muons.paths, muons.observed, reach, BIN_LOWEST, BIN_WIDTH, *rows, histogram
     )
-    return np.asarray(sum(parts[1:], parts[0]))
+    # The length of a whole path counts in every voxel that it crosses.
+    paths = muons.paths
+    first = paths.first[rows[0] : rows[1] + 1]
+    part = Paths(first, paths.voxel, paths.length, paths.top[slice(*rows)])
+    path_kernel.spread(part, 2.0 * part.top.astype(float), sums, numbers)
+    return histogram, sums, numbers
 
 
 def _quantiles(
@@ -121,14 +199,6 @@ def _quantiles(
     # A quantile errs by √(Q (1 - Q) / n) over the density of the values there.
     slope = np.maximum(inside / np.maximum(number, 1) / BIN_WIDTH, 0.05)
     return angle, np.sqrt(QUANTILE * (1 - QUANTILE) / np.maximum(number, 1)) / slope
-
-
-def _path_lengths(muons: Muons) -> tuple[FloatArray, NDArray[np.int64]]:
-    """Return the mean length of the paths through each voxel [mm], and their number."""
-    whole = 2.0 * muons.paths.top.astype(float)
-    sums, numbers = np.zeros(muons.voxels), np.zeros(muons.voxels, np.int64)
-    path_kernel.spread(muons.paths, whole, sums, numbers)
-    return sums / np.maximum(numbers, 1), numbers
 
 
 def scattering_of_quantile(angle: FloatArray, noise: float, powers: FloatArray) -> FloatArray:
@@ -153,4 +223,4 @@ def scattering_of_quantile(angle: FloatArray, noise: float, powers: FloatArray) 
         below = (class_weights() * (2 * ndtr(middle[:, None] / spread) - 1)).sum(axis=1)
         low = np.where(below < QUANTILE, middle, low)
         high = np.where(below < QUANTILE, high, middle)
-    return np.interp(angle, np.sqrt(low * high), grid)
+    return np.asarray(np.interp(angle, np.sqrt(low * high), grid))

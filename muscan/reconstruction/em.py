@@ -9,7 +9,8 @@ logarithm of the density takes the place of EM steps. See ``docs/reconstruction.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -19,11 +20,17 @@ from muscan.errors import InputError
 from muscan.model.detector import Detector
 from muscan.model.events import Scatters
 from muscan.model.spectrum import MomentumSpectrum
+from muscan.model.track_errors import AIR_DENSITY
 from muscan.model.volume import Volume, VoxelGrid
+from muscan.reconstruction.common import finer
+from muscan.reconstruction.elsewhere import deal_problem
+from muscan.reconstruction.fixed import FixedMatter
 from muscan.reconstruction.lbfgs import MEMORY, History, Step
-from muscan.reconstruction.muons import MomentumModel, prepare
+from muscan.reconstruction.momenta import MomentumModel
+from muscan.reconstruction.muons import prepare
 from muscan.reconstruction.prior import smoothness
-from muscan.reconstruction.problem import Problem, densities, finer
+from muscan.reconstruction.problem import Problem
+from muscan.reconstruction.team import Team
 from muscan.units import MM_PER_CM
 
 FloatArray = NDArray[np.float64]
@@ -66,8 +73,8 @@ def choose_weight(problem: Problem) -> tuple[float, FloatArray]:
         # The first weight starts from nothing, the others from the one before.
         for _ in range(2 if weight == WEIGHTS[0] else 1):
             logs = _advance(fitted, logs, COARSE_SCALE * weight, WEIGHT_STEPS)
-        mixture = judged.momenta.mixture(densities(logs), judged.workers)
-        value, _ = judged.likelihood(densities(logs), mixture)
+        density = judged.densities(logs)
+        value, _ = judged.likelihood(density, judged.mixture(density))
         if value <= best_value:
             break
         best, best_value = (weight, logs), value
@@ -96,7 +103,7 @@ def _advance(problem: Problem, logs: FloatArray, weight: float, limit: int) -> F
 
 
 def em(
-    scatters: Scatters,
+    scatters: Scatters | Iterable[Scatters],
     grid: VoxelGrid,
     *,
     spectrum: MomentumSpectrum | None = None,
@@ -107,13 +114,15 @@ def em(
     smoothing: float | None = None,
     iterations: int = 100,
     tolerance: float = 1.0,
+    fixed: FixedMatter | None = None,
+    team: Team | None = None,
 ) -> Volume:
     """Reconstruct the most probable scattering density.
 
     Parameters
     ----------
-    scatters : Scatters
-        Muons with both tracks.
+    scatters : Scatters or iterable of Scatters
+        Muons with both tracks, all at once or in portions of which one at a time is held.
     grid : VoxelGrid
         Where to reconstruct; what scatters should lie inside.
     spectrum : MomentumSpectrum, optional
@@ -135,12 +144,18 @@ def em(
     tolerance : float
         Stop once the last gain and the expected further one are below this [nats per 100 000
         muons, and for fewer muons nats].
+    fixed : FixedMatter, optional
+        Matter that is known to stand there (`muscan.reconstruction.fixed.rasterise`): every voxel
+        has at least its density, and the prior is on what exceeds it.
+    team : Team, optional
+        Workers elsewhere that keep the muons and do the sums over them.
 
     Returns
     -------
     Volume
         Scattering density [mrad²/cm], NaN where no muon went. The channel ``resolution`` is the
-        share of the data, as opposed to the prior, in what is known of a voxel.
+        share of the data, as opposed to the prior, in what is known of a voxel; ``fixed``, where
+        given, the known part of the density [mrad²/cm].
 
     Raises
     ------
@@ -151,25 +166,52 @@ def em(
         raise InputError("em", "iterations and tolerance must be positive", "leave them out")
     if smoothing is not None and not smoothing > 0:
         raise InputError("--smoothing", f"{smoothing} is not positive", "leave it out")
-    muons = prepare(scatters, grid, momentum, detector, workers)
-    problem = Problem(muons, MomentumModel(muons, spectrum), grid, workers)
+    known = None if fixed is None else fixed.scattering.ravel() / MM_PER_CM + AIR_DENSITY
+    if team is not None:
+        problem: Problem = deal_problem(
+            team, scatters, grid, spectrum, momentum, detector, workers, known
+        )
+    else:
+        muons = prepare(scatters, grid, momentum, detector, workers)
+        problem = Problem(muons, MomentumModel(muons, spectrum), grid, workers, known)
     weight, start = _begin(problem, smoothing)
-    tolerance *= max(1.0, len(muons) / 1e5)
-    last, done, ended = _maximise(problem, start, weight, iterations, tolerance, callback)
-    return _volume(
+    tolerance *= max(1.0, len(problem.muons) / 1e5)
+    last, gains, ended = _maximise(problem, start, weight, iterations, tolerance, callback)
+    volume = _volume(
         problem,
         last.point,
         weight,
         {
-            "iterations": done,
+            "iterations": len(gains),
             "converged": bool(ended),
             "convergence_nats": float(max(last.promise, last.gain)),
+            "remaining_nats": remaining(gains),
             "objective_nats": float(last.value),
             "smoothing": float(weight),
-            "n_scatters": len(muons),
+            "n_scatters": len(problem.muons),
             "momentum": momentum,
         },
     )
+    if fixed is None:
+        return volume
+    return replace(
+        volume,
+        channels={**volume.channels, "fixed": fixed.scattering.astype(np.float32)},
+        channel_units={"fixed": volume.units},
+        attributes={**volume.attributes, "fixed": fixed.name},
+    )
+
+
+def remaining(gains: Sequence[float], window: int = 4) -> float:
+    """Return what further steps would gain in all if the gains go on falling as they do [nats].
+
+    As a geometric series through the sums of the last two windows; NaN of too few gains.
+    """
+    if len(gains) < 2 * window:
+        return float("nan")
+    before, latest = sum(gains[-2 * window : -window]), sum(gains[-window:])
+    ratio = min(latest / max(before, 1e-300), 0.95)
+    return float(latest * ratio / (1 - ratio))
 
 
 def _maximise(
@@ -179,9 +221,9 @@ def _maximise(
     iterations: int,
     tolerance: float,
     callback: Callback | None,
-) -> tuple[Step, int, bool]:
-    """Return the last step, the number of steps and whether they converged."""
-    done = 0
+) -> tuple[Step, list[float], bool]:
+    """Return the last step, the gains of all steps and whether they converged."""
+    gains: list[float] = []
     # Renewed losses change the objective little: what was learnt of its curvature still holds.
     history: History = deque(maxlen=MEMORY)
     for limit in (RENEWAL, iterations):
@@ -189,30 +231,36 @@ def _maximise(
             logs = step.point
             if number == 0:
                 continue
-            done += 1
+            gains.append(step.gain)
             left = max(step.promise, step.gain)
-            if callback is not None and callback(done, left) is True:
-                return step, done, False
-            if left < tolerance or number >= limit or done >= iterations:
+            if callback is not None and callback(len(gains), left) is True:
+                return step, gains, False
+            if left < tolerance or number >= limit or len(gains) >= iterations:
                 break
-        if done >= iterations:
+        if len(gains) >= iterations:
             break
-    return step, done, max(step.promise, step.gain) < tolerance
+    return step, gains, max(step.promise, step.gain) < tolerance
 
 
 def _volume(
     problem: Problem, logs: FloatArray, weight: float, attributes: dict[str, object]
 ) -> Volume:
     shape = problem.grid.shape
-    density = densities(logs)
-    squares, numbers = problem.information(
-        density, problem.momenta.mixture(density, problem.workers)
-    )
-    data = squares * density**2
+    density = problem.densities(logs)
+    mixture = problem.mixture(density)
+    squares, numbers = problem.information(density, mixture)
+    # What is not fixed is what is estimated.
+    data = squares * np.exp(2 * logs)
     bend = smoothness(logs.reshape(shape), weight)[2].ravel()
     seen = numbers > 0
     with np.errstate(divide="ignore"):
-        sigma = np.where(seen, density / np.sqrt(data + bend), np.inf)
+        sigma = np.where(seen, np.exp(logs) / np.sqrt(data + bend), np.inf)
+    probable, expected = problem.outlier_numbers(density, mixture)
+    attributes = {
+        **attributes,
+        "n_outliers": int(probable),
+        "outlier_fraction": expected / len(problem.muons),
+    }
     share = np.where(seen, data / np.maximum(data + bend, 1e-30), 0.0)
     return Volume(
         values=np.where(seen, density * MM_PER_CM, np.nan).reshape(shape).astype(np.float32),

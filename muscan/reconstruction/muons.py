@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from copy import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,31 +12,14 @@ from numpy.typing import NDArray
 from muscan.errors import InputError
 from muscan.kernels import observation
 from muscan.kernels import paths as path_kernel
-from muscan.kernels.em import Mixture
 from muscan.kernels.observation import Observed
 from muscan.kernels.paths import Paths
 from muscan.model.detector import Detector
 from muscan.model.events import Scatters
-from muscan.model.spectrum import (
-    EXIT_MOMENTUM_GEV,
-    MomentumSpectrum,
-    class_weights,
-    scattering_power,
-    sea_level_spectrum,
-)
-from muscan.model.track_errors import (
-    AIR_DENSITY,
-    FIXED_FACTOR,
-    PanelScattering,
-    highland_factor,
-    momentum_loss,
-)
+from muscan.model.track_errors import AIR_DENSITY, FIXED_FACTOR, PanelScattering
 from muscan.model.volume import VoxelGrid
 from muscan.reconstruction import lanes
 from muscan.reconstruction.common import kernel_grid
-from muscan.units import SCATTERING_DENSITY_X0_MRAD2
-
-FloatArray = NDArray[np.float64]
 
 #: Fraction of muons that scatter once by any angle, decay, or were paired wrongly.
 OUTLIER_FRACTION = 0.003
@@ -65,6 +48,7 @@ class Muons:
         Cosine of the zenith angle.
     voxels : int
         Number of voxels of the grid.
+    event_id : ndarray, shape (n,) uint64
     """
 
     paths: Paths
@@ -73,13 +57,14 @@ class Muons:
     sigma: NDArray[np.float32]
     cosine: NDArray[np.float32]
     voxels: int
+    event_id: NDArray[np.uint64]
 
     def __len__(self) -> int:
         return len(self.cosine)
 
 
 def prepare(
-    scatters: Scatters,
+    scatters: Scatters | Iterable[Scatters],
     grid: VoxelGrid,
     momentum: Literal["spectrum", "measured"] = "spectrum",
     detector: Detector | None = None,
@@ -89,7 +74,8 @@ def prepare(
 
     Parameters
     ----------
-    scatters : Scatters
+    scatters : Scatters or iterable of Scatters
+        All at once, or in portions, of which one at a time is held.
     grid : VoxelGrid
     momentum : {"spectrum", "measured"}
         Whether to use measured momenta where there are any.
@@ -104,30 +90,45 @@ def prepare(
     InputError
         If no muon crosses the grid, or momenta are asked for and there are none.
     """
+    check_momentum(momentum)
+    panels = PanelScattering(detector) if detector is not None else None
+    portions = [scatters] if isinstance(scatters, Scatters) else scatters
+    parts, measured = [], False
+    for portion in portions:
+        measured = measured or bool(np.isfinite(portion.momentum).any())
+        part = _prepare_portion(portion, grid, momentum == "measured", panels, workers)
+        if len(part):
+            parts.append(part)
+    check_momentum(momentum, measured)
+    if not parts:
+        raise InputError("tracks", "no muon crosses the grid", "check --bounds")
+    return _join(parts)
+
+
+def check_momentum(momentum: str, measured: bool = True) -> None:
+    """Raise `InputError` for a choice that there is not, or that what was measured forbids."""
     if momentum not in ("spectrum", "measured"):
         raise InputError("--momentum", f"no such choice '{momentum}'", "give spectrum or measured")
-    if momentum == "measured" and not np.isfinite(scatters.momentum).any():
+    if momentum == "measured" and not measured:
         raise InputError("tracks", "no momentum was measured", "use --momentum spectrum")
+
+
+def _prepare_portion(
+    scatters: Scatters,
+    grid: VoxelGrid,
+    measured: bool,
+    panels: PanelScattering | None,
+    workers: int | None,
+) -> Muons:
     geometry = kernel_grid(grid)
-    counts = np.empty(len(scatters), np.int64)
-    shares = lanes.bounds(len(scatters))
-
-    def count(lane: int) -> None:
-        part = scatters.take(slice(*shares[lane]))
-        path_kernel.count_visits(geometry, *_lines(part), counts[slice(*shares[lane])])
-
-    lanes.run(count, lanes.LANES, workers)
-    usable = (counts > 0) & np.isfinite(scatters.in_cov[:, 0, 0] + scatters.out_cov[:, 0, 0])
-    used = scatters.take(usable)
+    counts = visits(scatters, grid, workers)
+    used = scatters.take(counts > 0)
     n = len(used)
-    if n == 0:
-        raise InputError("tracks", "no muon crosses the grid", "check --bounds")
-    paths = _empty_paths(counts[usable])
+    paths = empty_paths(counts[counts > 0])
     observed = Observed(
         np.empty((n, 4), np.float32), np.empty((n, 6), np.float32), np.empty((n, 3), np.float32)
     )
     shares = lanes.bounds(n)
-    panels = PanelScattering(detector) if detector is not None else None
 
     def fill(lane: int) -> None:
         rows = slice(*shares[lane])
@@ -151,11 +152,65 @@ def prepare(
     return Muons(
         paths=paths,
         observed=observed,
-        momentum=used.momentum if momentum == "measured" else unknown,
-        sigma=used.sigma if momentum == "measured" else unknown,
+        momentum=used.momentum if measured else unknown,
+        sigma=used.sigma if measured else unknown,
         cosine=-used.in_direction[:, 2],
         voxels=int(np.prod(grid.shape)),
+        event_id=used.event_id,
     )
+
+
+def visits(scatters: Scatters, grid: VoxelGrid, workers: int | None) -> NDArray[np.int64]:
+    """Return how many voxels the path of each muon crosses, 0 where it cannot be used."""
+    geometry = kernel_grid(grid)
+    counts = np.empty(len(scatters), np.int64)
+    shares = lanes.bounds(len(scatters))
+
+    def count(lane: int) -> None:
+        part = scatters.take(slice(*shares[lane]))
+        path_kernel.count_visits(geometry, *_lines(part), counts[slice(*shares[lane])])
+
+    lanes.run(count, lanes.LANES, workers)
+    known = np.isfinite(scatters.in_cov[:, 0, 0] + scatters.out_cov[:, 0, 0])
+    return np.where(known, counts, 0)
+
+
+def _join(parts: list[Muons]) -> Muons:
+    """Return the muons of all portions, freeing each portion's arrays as they are joined."""
+    if len(parts) == 1:
+        return parts[0]
+    visits = np.cumsum([0, *(len(part.paths.voxel) for part in parts)])
+    first = np.concatenate(
+        [
+            [0],
+            *(part.paths.first[1:] + start for part, start in zip(parts, visits[:-1], strict=True)),
+        ]
+    ).astype(np.int64)
+    columns = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("momentum", "sigma", "cosine", "event_id")
+    }
+    observed = Observed(
+        *(np.concatenate(values) for values in zip(*(p.observed for p in parts), strict=True))
+    )
+    top = np.concatenate([part.paths.top for part in parts])
+    voxels = parts[0].voxels
+    voxel = [part.paths.voxel for part in parts]
+    length = [part.paths.length for part in parts]
+    parts.clear()
+    paths = Paths(first, _concatenate(voxel), _concatenate(length), top)
+    return Muons(paths=paths, observed=observed, voxels=voxels, **columns)
+
+
+def _concatenate(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    """Join arrays, letting go of each once it is copied."""
+    joined = np.empty(sum(len(part) for part in parts), parts[0].dtype)
+    end = len(joined)
+    while parts:
+        part = parts.pop()
+        joined[end - len(part) : end] = part
+        end -= len(part)
+    return joined
 
 
 def merge_voxels(
@@ -182,7 +237,7 @@ def merge_voxels(
         path_kernel.count_merged(muons.paths, parent, start + low * step, step, counts[low:high])
 
     lanes.run(count, lanes.LANES, workers)
-    paths = _empty_paths(counts)
+    paths = empty_paths(counts)
     lanes.run(
         lambda lane: path_kernel.merge(muons.paths, parent, start, step, paths, *shares[lane]),
         lanes.LANES,
@@ -195,10 +250,11 @@ def merge_voxels(
         sigma=muons.sigma[rows],
         cosine=muons.cosine[rows],
         voxels=int(parent.max()) + 1,
+        event_id=muons.event_id[rows],
     )
 
 
-def _empty_paths(counts: NDArray[np.int64]) -> Paths:
+def empty_paths(counts: NDArray[np.int64]) -> Paths:
     """Return paths to be filled, given the number of voxels on each."""
     first = np.concatenate([[0], np.cumsum(counts)])
     return Paths(
@@ -222,104 +278,3 @@ def _panel_errors(
     if panels is None:
         return np.zeros((len(position), 3), np.float32)
     return panels.errors(position, direction, outgoing)
-
-
-class MomentumModel:
-    """Momentum classes of muons, given what they lose and how much they cross.
-
-    Parameters
-    ----------
-    muons : Muons
-    spectrum : MomentumSpectrum, optional
-        By default the sea-level one.
-    """
-
-    def __init__(self, muons: Muons, spectrum: MomentumSpectrum | None = None) -> None:
-        self._spectrum = spectrum or sea_level_spectrum()
-        self._muons = muons
-        cosines = np.linspace(0.1, 1.0, 19)
-        nearest = np.rint((muons.cosine - 0.1) / 0.9 * (len(cosines) - 1))
-        self._cosine_row = np.clip(nearest, 0, len(cosines) - 1).astype(np.int64)
-        self._power = np.array([self._spectrum.powers(c, loss) for c in cosines for loss in LOSSES])
-        with np.errstate(invalid="ignore"):
-            error = muons.sigma / muons.momentum
-        self._measured = np.isfinite(muons.momentum) & ~(error > MAX_RELATIVE_ERROR)
-        self._error = np.where(np.isfinite(error), error, 0.0)
-
-    def of(self, muons: Muons, rows: slice) -> MomentumModel:
-        """Return the model of some of the muons, given by ``rows``, on other paths."""
-        other = copy(self)
-        other._muons = muons
-        for name in ("_cosine_row", "_measured", "_error"):
-            setattr(other, name, getattr(self, name)[rows])
-        return other
-
-    def mixture(self, density: FloatArray, workers: int | None = None) -> Mixture:
-        """Return the classes for the losses and thicknesses of a volume.
-
-        Parameters
-        ----------
-        density : ndarray, shape (voxels,)
-            Scattering density [mrad²/mm].
-        workers : int, optional
-            Threads.
-        """
-        loss = self._integrals(momentum_loss(density), workers)
-        thickness = self._integrals(density, workers) / SCATTERING_DENSITY_X0_MRAD2
-        steps = np.sqrt(LOSSES[2:] * LOSSES[1:-1])
-        row = self._cosine_row * len(LOSSES) + np.searchsorted(
-            np.concatenate([[LOSSES[1] / 2], steps]), loss
-        )
-        scale = highland_factor(thickness)
-        power = self._power
-        weight = np.broadcast_to(class_weights(), power.shape)
-        known = self._measured
-        if known.any():
-            rows, power_known, weight_known = self._known_rows(known)
-            row[known] = rows + len(power)
-            power = np.concatenate([power, power_known])
-            weight = np.concatenate([weight, weight_known])
-            start = self._muons.momentum[known].astype(float)
-            end = np.maximum(start - loss[known], EXIT_MOMENTUM_GEV)
-            scale[known] *= np.sqrt(scattering_power(end) / scattering_power(start))
-        return Mixture(
-            np.ascontiguousarray(power),
-            np.ascontiguousarray(weight),
-            row.astype(np.int32),
-            scale.astype(np.float32),
-            OUTLIER_FRACTION,
-            OUTLIER_ANGLE,
-        )
-
-    def _integrals(self, field: FloatArray, workers: int | None) -> FloatArray:
-        sums = np.empty(len(self._muons))
-        shares = lanes.bounds(len(sums))
-        paths = self._muons.paths
-        lanes.run(
-            lambda lane: path_kernel.line_integrals(paths, field, *shares[lane], sums),
-            lanes.LANES,
-            workers,
-        )
-        return sums
-
-    def _known_rows(self, known: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:
-        """Rows of classes for measured momenta, rounded to 1 % in p and 5 % in its error.
-
-        The error's nodes are weighted by the spectrum: a momentum measured within 30 % is more
-        probably a larger or smaller one where the spectrum rises or falls.
-        """
-        nearest = np.rint(np.log(self._muons.momentum[known].astype(float)) / 0.01)
-        error = np.rint(self._error[known] / 0.05)
-        pairs, rows = np.unique(np.stack([nearest, error], axis=1), axis=0, return_inverse=True)
-        centre, relative = np.exp(0.01 * pairs[:, 0]), 0.05 * pairs[:, 1]
-        nodes = centre[:, None] * (1 + relative[:, None] * ERROR_NODES)
-        nodes = np.maximum(nodes, EXIT_MOMENTUM_GEV)
-        cosine = float(self._muons.cosine.mean())
-        weight = ERROR_WEIGHTS * self._spectrum.density(cosine, nodes)
-        weight /= weight.sum(axis=1, keepdims=True)
-        spare = np.zeros((len(pairs), self._power.shape[1] - len(ERROR_NODES)))
-        return (
-            rows.reshape(-1),
-            np.concatenate([scattering_power(nodes), spare], axis=1),
-            np.concatenate([weight, spare], axis=1),
-        )

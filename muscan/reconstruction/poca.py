@@ -7,7 +7,7 @@ the scattering of the vertices in it over the length of all paths through it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -15,19 +15,29 @@ from numpy.typing import NDArray
 
 from muscan.errors import InputError
 from muscan.kernels import poca as kernel
+from muscan.kernels.traversal import Grid
 from muscan.model.detector import Detector
 from muscan.model.events import Scatters
 from muscan.model.spectrum import MomentumSpectrum, class_weights, sea_level_spectrum
 from muscan.model.volume import Volume, VoxelGrid
 from muscan.reconstruction import lanes
 from muscan.reconstruction.common import kernel_grid
+from muscan.reconstruction.team import Team, grouped_lanes, tree_sum
 from muscan.units import RAD2_PER_MM
 
 FloatArray = NDArray[np.float64]
+#: Sums over the vertices in each voxel (`muscan.kernels.poca.accumulate`), lengths, muons.
+Gathered = tuple[FloatArray, FloatArray, NDArray[np.uint32]]
 
 
-class _Sums:
-    """What the voxels have gathered: one accumulator a lane."""
+class Sums:
+    """What the voxels have gathered: one accumulator a lane.
+
+    Attributes
+    ----------
+    rows : int
+        Muons so far.
+    """
 
     def __init__(self, grid: VoxelGrid) -> None:
         voxels = int(np.prod(grid.shape))
@@ -39,31 +49,86 @@ class _Sums:
         self.rows = 0
 
     def add(self, scatters: Scatters, grid: VoxelGrid, workers: int | None) -> None:
+        """Add muons to the voxels of the grid that the sums were made for."""
         shares = lanes.bounds(len(scatters), self.lanes)
         geometry = kernel_grid(grid)
 
         def work(lane: int) -> None:
-            first, last = shares[lane]
-            part = scatters.take(slice(first, last))
-            kernel.accumulate(
-                geometry,
-                part.in_position,
-                part.in_direction,
-                part.in_cov,
-                part.out_position,
-                part.out_direction,
-                part.out_cov,
-                self.vertex[lane],
-                self.length[lane],
-                self.muons[lane],
-            )
+            part = scatters.take(slice(*shares[lane]))
+            own = self.vertex[lane], self.length[lane], self.muons[lane]
+            _accumulate(part, geometry, own)
 
         lanes.run(work, self.lanes, workers)
         self.cosine += float(np.abs(scatters.in_direction[:, 2]).sum(dtype=np.float64))
         self.rows += len(scatters)
 
-    def total(self) -> tuple[FloatArray, FloatArray, NDArray[np.uint32]]:
-        return sum(self.vertex), sum(self.length), sum(self.muons)  # type: ignore[return-value]
+    def add_elsewhere(self, portions: Sequence[Scatters], grid: VoxelGrid, team: Team) -> None:
+        """Add muons as `add` does to empty sums, each lane's on one of a team's workers."""
+        shares = [lanes.bounds(len(portion), self.lanes) for portion in portions]
+        of_lanes = [
+            [
+                portion.take(slice(*rows[lane]))
+                for portion, rows in zip(portions, shares, strict=True)
+            ]
+            for lane in range(self.lanes)
+        ]
+        groups = [(of_lanes[first:last],) for first, last in grouped_lanes(self.lanes, team)]
+        vertex, length, muons = team.total(_gathered, team.hold(list, groups), grid)
+        self.vertex, self.length, self.muons = [vertex], [length], [muons]
+        for portion in portions:
+            self.cosine += float(np.abs(portion.in_direction[:, 2]).sum(dtype=np.float64))
+            self.rows += len(portion)
+
+    def total(self) -> Gathered:
+        """Return the sums over all lanes."""
+        return tree_sum(self.vertex), tree_sum(self.length), tree_sum(self.muons)
+
+    def volume(self, grid: VoxelGrid, spectrum: MomentumSpectrum | None = None) -> Volume:
+        """Return the volume of the muons so far; see `poca`.
+
+        Raises
+        ------
+        InputError
+            If there is no muon.
+        """
+        if self.rows == 0:
+            raise InputError("tracks", "no muon has both an incoming and an outgoing track")
+        vertex, length, muons = self.total()
+        powers = (spectrum or sea_level_spectrum()).powers(self.cosine / self.rows, 0.0)
+        density, sigma = _densities(vertex, length, powers)
+        return Volume(
+            values=density.reshape(grid.shape).astype(np.float32),
+            grid=grid,
+            method="poca",
+            uncertainty=sigma.reshape(grid.shape).astype(np.float32),
+            n_muons=muons.reshape(grid.shape),
+            attributes={"n_scatters": self.rows, "n_vertices_inside": float(vertex[:, 0].sum())},
+        )
+
+
+def _accumulate(part: Scatters, geometry: Grid, own: Gathered) -> None:
+    kernel.accumulate(
+        geometry,
+        part.in_position,
+        part.in_direction,
+        part.in_cov,
+        part.out_position,
+        part.out_direction,
+        part.out_cov,
+        *own,
+    )
+
+
+def _gathered(of_lanes: list[list[Scatters]], grid: VoxelGrid) -> Gathered:
+    """Return what some lanes gather together, each from its parts of the portions."""
+    voxels = int(np.prod(grid.shape))
+    found = []
+    for parts in of_lanes:
+        own = np.zeros((voxels, 4)), np.zeros(voxels), np.zeros(voxels, np.uint32)
+        for part in parts:
+            _accumulate(part, kernel_grid(grid), own)
+        found.append(own)
+    return tree_sum(found)
 
 
 def poca(
@@ -75,6 +140,7 @@ def poca(
     callback: Callable[[int, float], object] | None = None,
     workers: int | None = None,
     detector: Detector | None = None,
+    team: Team | None = None,
 ) -> Volume:
     """Reconstruct scattering density from points of closest approach.
 
@@ -103,6 +169,8 @@ def poca(
         Threads, by default one a processor; the result does not depend on it.
     detector : Detector, optional
         The layout; PoCA does not need it.
+    team : Team, optional
+        Workers elsewhere that do the work; all ``scatters`` are read at once.
 
     Returns
     -------
@@ -116,26 +184,17 @@ def poca(
     """
     if momentum != "spectrum":
         raise InputError("--momentum", f"poca cannot use '{momentum}' momenta", "use --method em")
-    sums = _Sums(grid)
+    sums = Sums(grid)
     portions = [scatters] if isinstance(scatters, Scatters) else scatters
+    if team is not None:
+        sums.add_elsewhere(list(portions), grid, team)
+        portions = []
     for number, portion in enumerate(portions):
         sums.add(portion, grid, workers)
         if callback is not None:
             inside = sum(float(lane[:, 0].sum()) for lane in sums.vertex)
             callback(number, inside / max(sums.rows, 1))
-    if sums.rows == 0:
-        raise InputError("tracks", "no muon has both an incoming and an outgoing track")
-    vertex, length, muons = sums.total()
-    powers = (spectrum or sea_level_spectrum()).powers(sums.cosine / sums.rows, 0.0)
-    density, sigma = _densities(vertex, length, powers)
-    return Volume(
-        values=density.reshape(grid.shape).astype(np.float32),
-        grid=grid,
-        method="poca",
-        uncertainty=sigma.reshape(grid.shape).astype(np.float32),
-        n_muons=muons.reshape(grid.shape),
-        attributes={"n_scatters": sums.rows, "n_vertices_inside": float(vertex[:, 0].sum())},
-    )
+    return sums.volume(grid, spectrum)
 
 
 def _densities(

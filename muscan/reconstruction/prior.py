@@ -16,10 +16,11 @@ EDGE = 1.0
 def smoothness(log_values: FloatArray, weight: float) -> tuple[float, FloatArray, FloatArray]:
     """Return the prior's cost, its gradient and a bound on the diagonal of its curvature.
 
-    The cost is weight/2 Σ ln(1 + (d/EDGE)²) over all pairs of voxels that share a face, with d
-    the difference of their logarithms (Cauchy's function). Small differences cost as their
-    square; the pull of a large one falls as 1/d, so that a dense object is neither smeared out
-    nor drawn down towards what surrounds it, as a total variation would do.
+    The cost is weight Σ 1 - 1/√(1 + (d/EDGE)²) over all pairs of voxels that share a face, with
+    d the difference of their logarithms. Small differences cost half their square; an edge costs
+    no more than the weight, and its pull falls as 1/d². So neither is a dense object smeared out or
+    drawn down towards what surrounds it, nor a load towards the air around it, whose logarithm
+    lies far below.
 
     Parameters
     ----------
@@ -29,7 +30,7 @@ def smoothness(log_values: FloatArray, weight: float) -> tuple[float, FloatArray
     """
     gradient, curvature = np.zeros(log_values.size), np.zeros(log_values.size)
     scaled = np.ascontiguousarray(log_values, dtype=float).ravel() / EDGE
-    cost = kernel.cauchy(scaled, *log_values.shape, gradient, curvature)
+    cost = kernel.edge_cost(scaled, *log_values.shape, gradient, curvature)
     shape = log_values.shape
     return (
         weight * cost,

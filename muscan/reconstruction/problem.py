@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from muscan.kernels import em as kernel
-from muscan.model.track_errors import AIR_DENSITY
+from muscan.model.track_errors import AIR_DENSITY, momentum_loss
 from muscan.model.volume import VoxelGrid
 from muscan.reconstruction import lanes
+from muscan.reconstruction.common import coarser_grid, parents
 from muscan.reconstruction.lbfgs import History, Step, minimise
-from muscan.reconstruction.muons import MomentumModel, Muons, merge_voxels
+from muscan.reconstruction.momenta import MomentumModel
+from muscan.reconstruction.muons import Muons, merge_voxels
 from muscan.reconstruction.prior import smoothness
+from muscan.reconstruction.team import tree_sum
 
 FloatArray = NDArray[np.float64]
 
@@ -30,18 +32,63 @@ class Problem:
     momenta : MomentumModel
     grid : VoxelGrid
     workers : int or None
+    known : ndarray or None, shape (voxels,)
+        Scattering density that every voxel has at least [mrad²/mm]; None for air everywhere.
+    loss_rate : ndarray or None, shape (voxels,)
+        Momentum lost [GeV/mm], where it is known otherwise than from the scattering density.
+    shares : tuple of (int, int), optional
+        First and last row (exclusive) of each lane; equal shares unless given. They fix the order
+        of every sum.
     """
 
     muons: Muons
     momenta: MomentumModel
     grid: VoxelGrid
     workers: int | None = None
+    known: FloatArray | None = None
+    loss_rate: FloatArray | None = None
+    shares: tuple[tuple[int, int], ...] | None = None
+
+    def densities(self, logs: FloatArray) -> FloatArray:
+        """Return densities [mrad²/mm] from the logarithms of what exceeds the known matter."""
+        return np.exp(logs) + (AIR_DENSITY if self.known is None else self.known)
+
+    def mixture(self, density: FloatArray) -> kernel.Mixture:
+        """Return the momentum classes given what a volume takes of the momenta."""
+        return self.momenta.mixture(self.field(density).rate, self.workers)
+
+    def field(self, density: FloatArray) -> kernel.Field:
+        """Return a volume with what it takes of the momenta."""
+        if self.loss_rate is not None:
+            return kernel.Field(density, self.loss_rate, np.zeros(len(density)))
+        rate, step = momentum_loss(density), 1e-3 * density
+        return kernel.Field(density, rate, (momentum_loss(density + step) - rate) / step)
+
+    def outliers(self, density: FloatArray, mixture: kernel.Mixture) -> FloatArray:
+        """Return the probability of each muon to be an outlier, given a volume, shape (n,)."""
+        probability = np.empty(len(self.muons))
+        shares, count = self._lanes()
+        field = self.field(density)
+
+        def work(lane: int) -> None:
+            own = probability[slice(*shares[lane])]
+            kernel.outliers(
+                self.muons.paths, self.muons.observed, mixture, field, *shares[lane], own
+            )
+
+        lanes.run(work, count, self.workers)
+        return probability
+
+    def outlier_numbers(self, density: FloatArray, mixture: kernel.Mixture) -> tuple[float, float]:
+        """Return how many muons more probably are outliers than not, and the expected number."""
+        probability = self.outliers(density, mixture)
+        return float((probability > 0.5).sum()), float(probability.sum())
 
     def likelihood(self, density: FloatArray, mixture: kernel.Mixture) -> tuple[float, FloatArray]:
         """Return the log likelihood of the muons and its gradient in the densities [mrad²/mm]."""
-        count = lanes.lane_count(8 * self.muons.voxels)
-        shares = lanes.bounds(len(self.muons), count)
+        shares, count = self._lanes()
         gradients = [np.zeros(self.muons.voxels) for _ in range(count)]
+        field = self.field(density)
 
         def work(lane: int) -> float:
             return float(
@@ -49,40 +96,42 @@ class Problem:
                     self.muons.paths,
                     self.muons.observed,
                     mixture,
-                    density,
+                    field,
                     *shares[lane],
                     gradients[lane],
                 )
             )
 
         values = lanes.run(work, count, self.workers)
-        return sum(values), sum(gradients, np.zeros(self.muons.voxels))
+        return tree_sum(values), tree_sum(gradients)
 
     def information(
         self, density: FloatArray, mixture: kernel.Mixture
     ) -> tuple[FloatArray, NDArray[np.uint32]]:
         """Return the information on each density [(mrad²/mm)⁻²] and the muons in each voxel."""
-        count = lanes.lane_count(12 * self.muons.voxels)
-        shares = lanes.bounds(len(self.muons), count)
+        shares, count = self._lanes()
         squares = [np.zeros(self.muons.voxels) for _ in range(count)]
         numbers = [np.zeros(self.muons.voxels, np.uint32) for _ in range(count)]
+        field = self.field(density)
 
         def work(lane: int) -> None:
             kernel.information(
                 self.muons.paths,
                 self.muons.observed,
                 mixture,
-                density,
+                field,
                 *shares[lane],
                 squares[lane],
                 numbers[lane],
             )
 
         lanes.run(work, count, self.workers)
-        return (
-            sum(squares, np.zeros(self.muons.voxels)),
-            sum(numbers, np.zeros(self.muons.voxels, np.uint32)),
-        )
+        return tree_sum(squares), tree_sum(numbers)
+
+    def _lanes(self) -> tuple[tuple[tuple[int, int], ...], int]:
+        """Return the rows of each lane, and the number of lanes."""
+        shares = self.shares or lane_rows(len(self.muons), self.muons.voxels)
+        return shares, len(shares)
 
     def steps(
         self, start: FloatArray, weight: float, history: History | None = None
@@ -95,20 +144,21 @@ class Problem:
         Parameters
         ----------
         start : ndarray, shape (voxels,)
-            Logarithms of what the densities exceed air by.
+            Logarithms of what the densities exceed the known matter by.
         weight : float
             Of the prior.
         history : deque, optional
             See `minimise`.
         """
-        mixture = self.momenta.mixture(densities(start), self.workers)
+        density = self.densities(start)
+        mixture = self.mixture(density)
         matter = np.exp(start)
-        squares, _ = self.information(densities(start), mixture)
+        squares, _ = self.information(density, mixture)
         shape = self.grid.shape
         bend = smoothness(start.reshape(shape), weight)[2].ravel()
 
         def objective(logs: FloatArray) -> tuple[float, FloatArray]:
-            value, gradient = self.likelihood(densities(logs), mixture)
+            value, gradient = self.likelihood(self.densities(logs), mixture)
             cost, slope, _ = smoothness(logs.reshape(shape), weight)
             return cost - value, slope.ravel() - gradient * np.exp(logs)
 
@@ -120,24 +170,25 @@ class Problem:
 
         The paths are those through this grid, joined voxel by voxel, not walked again.
         """
-        grid = VoxelGrid(
-            self.grid.lower + self.grid.spacing,
-            2 * self.grid.spacing,
-            tuple((n + 1) // 2 for n in self.grid.shape),  # type: ignore[arg-type]
-        )
-        every = np.arange(int(np.prod(grid.shape)), dtype=np.int32).reshape(grid.shape)
-        parent = np.ascontiguousarray(finer(every, self.grid.shape)).ravel()
+        grid, parent = coarser_grid(self.grid), parents(self.grid)
         muons = merge_voxels(self.muons, parent, slice(start, None, step), self.workers)
-        return Problem(muons, self.momenta.of(muons, slice(start, None, step)), grid, self.workers)
+        momenta = self.momenta.of(muons, slice(start, None, step))
+        known, loss_rate = (coarser_field(field, parent) for field in (self.known, self.loss_rate))
+        # A muon stays in its lane, so that whoever holds the lane's muons has all it needs.
+        shares = tuple(
+            (max(-((start - a) // step), 0), max(-((start - b) // step), 0))
+            for a, b in self._lanes()[0]
+        )
+        return Problem(muons, momenta, grid, self.workers, known, loss_rate, shares)
 
 
-def finer(values: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
-    """Return each value on the eight voxels that a voxel is cut into, on a grid of a shape."""
-    for axis in range(3):
-        values = values.repeat(2, axis=axis)
-    return values[: shape[0], : shape[1], : shape[2]]
+def lane_rows(rows: int, voxels: int) -> tuple[tuple[int, int], ...]:
+    """Return the rows of each lane, of equal shares, for a grid of so many voxels."""
+    return tuple(lanes.bounds(rows, lanes.lane_count(12 * voxels)))
 
 
-def densities(logs: FloatArray) -> FloatArray:
-    """Return densities [mrad²/mm] from the logarithms of what exceeds air."""
-    return np.exp(logs) + AIR_DENSITY
+def coarser_field(field: FloatArray | None, parent: NDArray[np.int32]) -> FloatArray | None:
+    """Return the mean of a field over each larger voxel."""
+    if field is None:
+        return None
+    return np.asarray(np.bincount(parent, field) / np.bincount(parent))

@@ -1,0 +1,221 @@
+"""A likelihood whose muons are kept by a team's workers: the same sums, lane by lane."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muscan.errors import InputError
+from muscan.kernels.em import Mixture
+from muscan.model.detector import Detector
+from muscan.model.events import Scatters
+from muscan.model.spectrum import MomentumSpectrum
+from muscan.model.volume import VoxelGrid
+from muscan.reconstruction.common import coarser_grid, parents
+from muscan.reconstruction.momenta import MomentumModel
+from muscan.reconstruction.muons import check_momentum, prepare, visits
+from muscan.reconstruction.problem import Problem, coarser_field, lane_rows
+from muscan.reconstruction.team import Team, grouped
+
+FloatArray = NDArray[np.float64]
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Counted:
+    """How many muons and voxels there are, where the muons are elsewhere."""
+
+    n: int
+    voxels: int
+
+    def __len__(self) -> int:
+        return self.n
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The volume for whose losses and thicknesses the momentum classes are taken."""
+
+    name: str
+    density: FloatArray
+
+
+class Kept:
+    """What a worker keeps: the muons of neighbouring lanes, and the last momentum classes.
+
+    Parameters
+    ----------
+    problem : Problem
+        Of those muons.
+    first : int
+        Number of the first of them among all.
+    """
+
+    def __init__(self, problem: Problem, first: int) -> None:
+        self.problem, self.first = problem, first
+        self._origin = ""
+        self._mixture: Mixture | None = None
+
+    def mixture(self, origin: Origin) -> Mixture:
+        """Return the momentum classes given a volume, made when first asked for."""
+        if self._mixture is None or self._origin != origin.name:
+            self._mixture, self._origin = self.problem.mixture(origin.density), origin.name
+        return self._mixture
+
+    def __sizeof__(self) -> int:
+        """Return about the memory it takes [bytes], so that no scheduler moves it lightly."""
+        paths = self.problem.muons.paths
+        return int(sum(column.nbytes for column in paths))
+
+
+@dataclass(frozen=True)
+class DealtProblem(Problem):
+    """A `Problem` of which the team's workers do the sums.
+
+    Attributes
+    ----------
+    team : Team
+    held : object
+        The team's handle on what it keeps: `Kept`, one a group of lanes.
+    """
+
+    team: Team = field(kw_only=True)
+    held: Any = field(kw_only=True)
+
+    def mixture(self, density: FloatArray) -> Any:
+        """Return what stands for the momentum classes: each worker makes those of its muons."""
+        return self.team.share(Origin(f"{os.getpid()}-{next(_numbers)}", density))
+
+    def outliers(self, density: FloatArray, mixture: Any) -> FloatArray:
+        """Return as `Problem.outliers`."""
+        return np.concatenate(self.team.results(_outliers, self.held, mixture, density))
+
+    def likelihood(self, density: FloatArray, mixture: Any) -> tuple[float, FloatArray]:
+        """Return as `Problem.likelihood`, to the last bit."""
+        value, gradient = self.team.total(_likelihood, self.held, mixture, density)
+        return float(value), gradient
+
+    def information(
+        self, density: FloatArray, mixture: Any
+    ) -> tuple[FloatArray, NDArray[np.uint32]]:
+        """Return as `Problem.information`, to the last bit."""
+        squares, numbers = self.team.total(_information, self.held, mixture, density)
+        return squares, numbers
+
+    def outlier_numbers(self, density: FloatArray, mixture: Any) -> tuple[float, float]:
+        """Return as `Problem.outlier_numbers`."""
+        probable, expected = self.team.total(_outlier_numbers, self.held, mixture, density)
+        return float(probable), float(expected)
+
+    def coarser(self, start: int = 0, step: int = 1) -> DealtProblem:
+        """Return as `Problem.coarser`; each worker joins the voxels of its own muons' paths."""
+        grid, parent = coarser_grid(self.grid), parents(self.grid)
+        n = len(range(start, len(self.muons), step))
+        return replace(
+            self,
+            muons=Counted(n, int(np.prod(grid.shape))),  # type: ignore[arg-type]
+            grid=grid,
+            known=coarser_field(self.known, parent),
+            loss_rate=coarser_field(self.loss_rate, parent),
+            held=self.team.derive(_coarser, self.held, start, step),
+        )
+
+
+def deal_problem(
+    team: Team,
+    scatters: Scatters | Iterable[Scatters],
+    grid: VoxelGrid,
+    spectrum: MomentumSpectrum | None,
+    momentum: Literal["spectrum", "measured"] = "spectrum",
+    detector: Detector | None = None,
+    workers: int | None = None,
+    known: FloatArray | None = None,
+    loss_rate: FloatArray | None = None,
+) -> DealtProblem:
+    """Deal muons to a team, and return the likelihood of a volume given all of them.
+
+    Parameters
+    ----------
+    team : Team
+    scatters, grid, spectrum, momentum, detector, workers
+        As for `muscan.reconstruction.em.em`; ``workers`` are threads here, which pick the muons
+        that cross the grid.
+    known, loss_rate
+        As of `Problem`.
+
+    Raises
+    ------
+    InputError
+        If no muon crosses the grid, or momenta are asked for and there are none.
+    """
+    every = scatters if isinstance(scatters, Scatters) else Scatters.join(list(scatters))
+    check_momentum(momentum, bool(np.isfinite(every.momentum).any()))
+    used = every.take(visits(every, grid, workers) > 0)
+    if len(used) == 0:
+        raise InputError("tracks", "no muon crosses the grid", "check --bounds")
+    cosine = float((-used.in_direction[:, 2]).mean())
+    voxels = int(np.prod(grid.shape))
+    given = (grid, momentum, detector, spectrum, cosine, loss_rate)
+    portions = [
+        (used.take(slice(group[0][0], group[-1][1])), group, *given)
+        for group in grouped(lane_rows(len(used), voxels), team)
+    ]
+    return DealtProblem(
+        muons=Counted(len(used), voxels),  # type: ignore[arg-type]
+        momenta=None,  # type: ignore[arg-type]
+        grid=grid,
+        known=known,
+        loss_rate=loss_rate,
+        team=team,
+        held=team.hold(_keep, portions),
+    )
+
+
+def _keep(
+    scatters: Scatters,
+    rows: tuple[tuple[int, int], ...],
+    grid: VoxelGrid,
+    momentum: Literal["spectrum", "measured"],
+    detector: Detector | None,
+    spectrum: MomentumSpectrum | None,
+    cosine: float,
+    loss_rate: FloatArray | None,
+) -> Kept:
+    """Trace the muons of a group of lanes."""
+    first = rows[0][0]
+    muons = prepare(scatters, grid, momentum, detector, 1)
+    momenta = MomentumModel(muons, spectrum, cosine)
+    shares = tuple((a - first, b - first) for a, b in rows)
+    return Kept(Problem(muons, momenta, grid, 1, None, loss_rate, shares), first)
+
+
+def _outliers(kept: Kept, origin: Origin, density: FloatArray) -> FloatArray:
+    return kept.problem.outliers(density, kept.mixture(origin))
+
+
+def _likelihood(kept: Kept, origin: Origin, density: FloatArray) -> tuple[float, FloatArray]:
+    return kept.problem.likelihood(density, kept.mixture(origin))
+
+
+def _information(
+    kept: Kept, origin: Origin, density: FloatArray
+) -> tuple[FloatArray, NDArray[np.uint32]]:
+    return kept.problem.information(density, kept.mixture(origin))
+
+
+def _outlier_numbers(kept: Kept, origin: Origin, density: FloatArray) -> tuple[float, float]:
+    return kept.problem.outlier_numbers(density, kept.mixture(origin))
+
+
+def _coarser(kept: Kept, start: int, step: int) -> Kept:
+    """Return muons start, start + step, … of all, as far as they are kept here."""
+    before = len(range(start, kept.first, step))
+    here = start + before * step - kept.first
+    return Kept(kept.problem.coarser(here, step), before)

@@ -1,0 +1,249 @@
+"""Tests of regions: geometry against closed forms, statistics against the model's own information.
+
+The muons of the statistical tests are drawn from the model itself: a momentum class by its weight,
+then angle and offset in both planes from the class's normal distribution. Their likelihood has a
+Fisher information, and 1/√(N I) is the least spread that any unbiased estimate can have.
+"""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from muscan.errors import InputError
+from muscan.kernels import region as kernel
+from muscan.kernels import ways as way_kernel
+from muscan.kernels.lattice import Lattice, lattice_ratios
+from muscan.model.spectrum import sea_level_spectrum
+from muscan.model.track_errors import AIR_DENSITY
+from muscan.model.volume import VoxelGrid
+from muscan.reconstruction.box_fit import BoxSearch
+from muscan.reconstruction.region import MuonTester, RegionTester
+from muscan.units import MM_PER_CM
+
+_folder = Path(__file__).parents[2] / "benchmarks"
+_spec = importlib.util.spec_from_file_location("region_toy", _folder / "region_toy.py")
+region_toy = importlib.util.module_from_spec(_spec)
+sys.modules["region_toy"] = region_toy
+_spec.loader.exec_module(region_toy)
+
+SPECTRUM = sea_level_spectrum()
+GRID = VoxelGrid.from_bounds([[-400, -400, -300], [400, 400, 300]], 100)
+CARGO = 0.4
+BLOCK = np.array([[90.0, 40.0, -60.0], [210.0, 160.0, 60.0]])
+DENSE = 60.0
+
+
+@pytest.fixture(scope="module")
+def tests(toy):
+    """Tests against a uniform cargo in which muons were drawn that met a dense block."""
+    rng = np.random.default_rng(3)
+    muons = toy.straight(6000, 700, 450, 0.25, rng)
+    made = RegionTester(
+        muons, region_toy.volume_of(np.full(GRID.shape, CARGO), GRID), spectrum=SPECTRUM
+    )
+    moments = np.empty((len(made._muons), 4))
+    way_kernel.crossings(made._muons.ways, np.arange(len(moments)), *BLOCK, moments)
+    region_toy.draw(made, moments, DENSE, CARGO, rng)
+    return made
+
+
+def vertical(x, y, bend=0.0):
+    """One muon straight down, or bent sideways at z = 0, from z = 450 to -450."""
+    point = np.array([[[x, y, 450.0], [x, y, 0.0], [x + bend, y, -450.0]]])
+    whole = 450.0 + np.hypot(450.0, bend)
+    zero = np.zeros((1, 6), np.float32)
+    return way_kernel.Ways(
+        point, np.array([[whole / 2, whole]]), zero[:, :4], zero,
+        np.zeros((1, 2, 3), np.float32), np.zeros(1, np.int32),
+    )  # fmt: skip
+
+
+def test_moments_in_a_box_have_closed_forms():
+    moments = np.empty((1, 4))
+    low, high = np.array([-50.0, -50.0, -20.0]), np.array([50.0, 50.0, 100.0])
+    way_kernel.crossings(vertical(10.0, -5.0), np.arange(1), low, high, moments)
+    # T is counted upwards from the middle of the path, at z = 0.
+    expected = [
+        120.0,
+        (100**2 - 20**2) / 2,
+        (100**3 + 20**3) / 3,
+        (450 - 40) / 900 * way_kernel.BINS,
+    ]
+    assert moments[0] == pytest.approx(expected, rel=1e-9)
+    way_kernel.crossings(vertical(51.0, 0.0), np.arange(1), low, high, moments)
+    assert moments[0, :3] == pytest.approx(0.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(-60, 60), st.floats(-60, 60), st.floats(-400, 400), st.floats(-190, 190))
+def test_moments_add_up_over_a_divided_box(x, y, bend, cut):
+    ways, rows = vertical(x, y, bend), np.arange(1)
+    low, high = np.array([-100.0, -100.0, -200.0]), np.array([100.0, 100.0, 200.0])
+    whole, upper, lower = (np.empty((1, 4)) for _ in range(3))
+    way_kernel.crossings(ways, rows, low, high, whole)
+    way_kernel.crossings(ways, rows, np.array([-100.0, -100.0, cut]), high, upper)
+    way_kernel.crossings(ways, rows, low, np.array([100.0, 100.0, cut]), lower)
+    assert (upper + lower)[0, :3] == pytest.approx(whole[0, :3], rel=1e-9, abs=1e-6)
+
+
+def test_bins_hold_all_that_is_crossed(tests):
+    total = tests._bins.astype(float).sum(axis=1)
+    ways = tests._muons.ways
+    inside = region_toy.mask_moments(tests, np.ones(GRID.shape, bool))[:, 0]
+    outside = ways.along[:, 1] - inside
+    expected = inside * CARGO / MM_PER_CM + outside * AIR_DENSITY
+    assert total[:, 0] == pytest.approx(expected, rel=1e-5)
+
+
+def test_reach_is_range(tests):
+    # PDG, muons in water: 0.42 GeV go 132 g/cm², at 1.99 MeV cm²/g.
+    assert float(kernel.reach_of(0.42)) == pytest.approx(132 * 1.99e-3, rel=0.02)
+    # Fast muons lose what the minimum of ionisation takes.
+    step = float(kernel.reach_of(10.1) - kernel.reach_of(10.0))
+    assert step == pytest.approx(0.1, rel=0.01)
+
+
+def test_density_is_normalised(tests):
+    """Over angle and offset of both planes, by importance sampling from normals of many widths."""
+    ways, momenta = tests._muons.ways, tests._muons.momenta
+    rng = np.random.default_rng(0)
+    many, n = 40_000, 5
+    one = way_kernel.Ways(*(np.repeat(column[n : n + 1], many, axis=0) for column in ways))
+    bins = np.repeat(tests._bins[n : n + 1], many, axis=0)
+    widths, scales = np.tile([1.0, 400.0], 2), np.geomspace(1, 1500, 12)
+    data = rng.normal(size=(many, 4)) * widths * rng.choice(scales, many)[:, None]
+    proposal = np.zeros(many)
+    for scale in scales:
+        z = data / (widths * scale)
+        proposal += np.exp(-0.5 * (z**2).sum(1)) / (widths[:2].prod() * scale**2) ** 2 / len(scales)
+    one.data[:] = data
+    values = np.empty(many)
+    kernel.base_densities(one, bins, momenta, np.arange(many), values)
+    weight = np.exp(values) / proposal
+    assert weight.mean() == pytest.approx(1.0, abs=5 * weight.std() / np.sqrt(many))
+    assert weight.std() / np.sqrt(many) < 0.05
+
+
+def test_lattice_agrees_with_boxes_one_by_one(tests):
+    muons = tests._muons
+    light = muons.momenta
+    first = np.array([-250.0, -250.0, -150.0])
+    shape = np.array([8, 8, 4])
+    lattice = Lattice(first, np.array([50.0, 50.0, 75.0]), shape, 60.0)
+    increases = np.array([20.0, 100.0]) / MM_PER_CM
+    ratios = np.zeros((*shape, 2))
+    lattice_ratios(
+        muons.ways, tests._bins, light, tests._base, lattice, increases, 0, len(muons), ratios
+    )
+    for cell in ((1, 1, 1), (5, 6, 2), (7, 5, 2), (6, 5, 0)):
+        centre = first + np.array(cell) * lattice.pitch
+        rows = np.arange(len(muons))
+        moments = np.empty((len(muons), 4))
+        way_kernel.crossings(muons.ways, rows, centre - 60, centre + 60, moments)
+        rows = rows[moments[:, 0] > 0]
+        for level, increase in enumerate(increases):
+            direct = kernel.region_density(
+                muons.ways, tests._bins, light, rows, moments[rows], increase, 0.0
+            ) - tests._base[rows].sum()  # fmt: skip
+            assert ratios[cell][level] == pytest.approx(direct, abs=0.25 * abs(direct) + 4.0)
+
+
+def test_scan_and_fit_find_the_block(tests):
+    first = tests.scan(sizes=(100.0, 200.0))[0]
+    middle = BLOCK.mean(axis=0)
+    assert np.abs(first.centre - middle).max() < 60
+    fit = tests.fit_box(first.centre, first.size, first.increase)
+    assert np.abs(fit.centre - middle)[:2].max() < 15
+    assert abs(fit.centre[2] - middle[2]) < 30
+    assert fit.size == pytest.approx(BLOCK[1] - BLOCK[0], rel=0.35)
+    assert abs(np.log(fit.density / DENSE)) < 3 * fit.relative
+    assert fit.integral == pytest.approx(
+        (DENSE - CARGO) * 120**3 / 1000, abs=4 * fit.integral_sigma
+    )
+    assert fit.log_ratio > 50
+    assert (fit.centre_sigma < 30).all()
+    again = tests.holding(fit).fit_box(middle, fit.size)
+    assert again is None or again.log_ratio < 8
+
+
+def test_an_ordinary_place_is_not_significant(tests):
+    fit = tests.fit_box(np.array([-200.0, -150.0, 0.0]), np.full(3, 150.0))
+    assert fit is None or fit.log_ratio < 8
+    mask = tests.box([[-300, -300, -100], [-100, -100, 100]])
+    fit = tests.fit(mask)
+    assert fit.low / 1.5 < CARGO < fit.high * 1.5
+    assert fit.significance < 3
+
+
+def test_level_of_the_background_is_corrected(tests):
+    muons = tests._muons
+    for factor in (0.5, 2.0):
+        off = np.full(GRID.shape, factor * CARGO)
+        started = RegionTester.__new__(RegionTester)
+        tester = MuonTester.__new__(MuonTester)
+        tester.grid, tester.workers, tester.muons = GRID, 1, muons
+        started._start(tester, off)
+        level = float(np.median(started.levelled()._background)) * MM_PER_CM
+        assert abs(np.log(level / CARGO)) < 0.5 * abs(np.log(factor))
+
+
+def test_any_number_of_workers_gives_the_same_bits(toy):
+    muons = toy.straight(1500, 600, 450, 0.2, np.random.default_rng(1))
+    background = np.full(GRID.shape, CARGO)
+    one, three = (
+        MuonTester(muons, GRID, spectrum=SPECTRUM, workers=workers).against(background)
+        for workers in (1, 3)
+    )
+    assert np.array_equal(one._background, three._background)
+    assert np.array_equal(one._base, three._base)
+
+
+def test_input_is_checked(toy, tests):
+    muons = toy.straight(200, 300, 450, 0.1, np.random.default_rng(1))
+    with pytest.raises(InputError, match="no momentum was measured"):
+        MuonTester(muons, GRID, momentum="measured")
+    with pytest.raises(InputError, match="no such choice"):
+        MuonTester(muons, GRID, momentum="known")
+    with pytest.raises(InputError, match="no muon crosses the grid"):
+        MuonTester(muons, VoxelGrid.from_bounds([[5e3] * 3, [6e3] * 3], 100))
+    with pytest.raises(InputError, match="mask of shape"):
+        tests.fit(np.ones((2, 2, 2), bool))
+
+
+def test_too_few_muons_are_no_fit(tests):
+    assert tests.fit_box(np.array([3e3, 0.0, 0.0]), np.full(3, 100.0), 10.0) is None
+
+
+@pytest.mark.parametrize("momentum", ["spectrum", "measured"])
+def test_fit_is_unbiased_and_near_its_information_limit(toy, momentum):
+    errors, widths, limit = region_toy.statistics(toy, momentum, 24, n=200)
+    assert abs(errors.mean()) < 4 * limit / np.sqrt(24)
+    # 24 seeds know a width to 14 %.
+    assert 0.6 < errors.std() / limit < 1.6
+    assert 0.6 < (errors / widths).std() < 1.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("momentum", ["spectrum", "measured"])
+def test_spread_and_pulls_of_a_hundred_seeds(toy, momentum):
+    errors, widths, limit = region_toy.statistics(toy, momentum, 100)
+    spread = errors.std(ddof=1) / limit
+    # Never below the limit: 100 seeds know a width to 7 %.
+    assert 0.85 < spread < 1.3
+    assert (errors / widths).std(ddof=1) == pytest.approx(1.0, abs=0.15)
+
+
+def test_search_counts_only_muons_that_cross(tests):
+    muons = tests._muons
+    search = BoxSearch(
+        muons.ways, tests._bins, muons.momenta, tests._base, tests.level,
+        BLOCK.mean(axis=0), np.full(3, 120.0),
+    )  # fmt: skip
+    rows, moments = search.moments(BLOCK.mean(axis=0), np.full(3, 120.0))
+    assert (moments[:, 0] > 0).all()
+    assert search.gain(rows, moments, CARGO, CARGO) == pytest.approx(0.0, abs=1e-2)

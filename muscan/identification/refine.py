@@ -1,130 +1,124 @@
-"""Regions of a volume measured again on the muons that made it."""
+"""Objects in a volume found and measured on the muons that made it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
+from scipy.stats import chi2
 
-from muscan.identification.background import DENSEST, SMEARING_METHODS, Contrast
-from muscan.identification.boxes import BoxFit, fit_box
-from muscan.identification.likelihood import local_muons
-from muscan.identification.segment import Region, with_margin
-from muscan.model.detector import Detector
-from muscan.model.events import Scatters
-from muscan.model.volume import Volume
+from muscan.identification.background import SMEARING_METHODS, Contrast
+from muscan.identification.segment import Region
+from muscan.model.region import Candidate, RegionFit, RegionTester
+from muscan.model.volume import Volume, VoxelGrid
 
 FloatArray = NDArray[np.float64]
 
 #: Regions wider than this in any direction are no compact objects and stay as they are [mm].
 LARGEST_MM: Final = 800.0
-#: At most this many regions, those with the most excess, are measured again.
-MOST_REGIONS: Final = 10
-#: Width of the filter on the cargo around an object [mm]: voxels are noisy, paths are long.
-CARGO_FILTER_MM: Final = 60.0
+#: At most this many candidates, the surest, are fitted.
+MOST_CANDIDATES: Final = 50
+#: Least log likelihood ratio of an object [nats]; less is common by chance.
+LEAST_RATIO: Final = 8.0
+#: Numbers that are fitted at a place: the place itself within its surroundings, width, height and
+#: density.
+FREEDOM: Final = 6
 #: Relative error of λ because the muons' spectrum at the place is not known (two published ones,
-#: `guan2015` and `ecomug`, give values that differ by 15 to 25 %) and their loss along the path is
-#: taken as even.
+#: `guan2015` and `ecomug`, give values that differ by 15 to 25 %).
 LIKELIHOOD_ERROR: Final = 0.15
-#: Relative error of λ where the method does not tell at which height the cargo scatters, which is
-#: then put down to the object or taken from it.
-SMEARED_CARGO_ERROR: Final = 0.35
 
 
 def measured_on_muons(
-    regions: Sequence[Region],
-    volume: Volume,
-    above: Contrast,
-    scatters: Scatters,
-    detector: Detector | None = None,
-    flux: str = "guan2015",
+    regions: Sequence[Region], volume: Volume, above: Contrast, tester: RegionTester
 ) -> list[Region]:
-    """Return regions with place, size, λ and significance from the muons' likelihood.
+    """Return the objects that the muons speak for, with place, size, λ and significance.
+
+    Candidates are the boxes of the tester's scan and the compact regions of the volume. They are
+    fitted from the surest on, each with those before it in place, so that what one object does to
+    the muons is not taken for another.
 
     Parameters
     ----------
     regions : sequence of Region
-        From the volume, the most significant first.
+        From the volume.
     volume : Volume
     above : Contrast
         Of that volume.
-    scatters : Scatters
+    tester : RegionTester
         The muons that the volume was made from.
-    detector : Detector, optional
-        Their layout.
-    flux : str
-        Name of the flux model whose spectrum the muons have.
 
     Returns
     -------
     list of Region
-        The most significant first. Regions that turn out to be one object are one; large ones
-        stay as the volume shows them. Small ones beyond the first `MOST_REGIONS` are left out,
-        and so are those for which the muons do not speak.
+        The most significant first. Regions of the volume wider than `LARGEST_MM` stay as they
+        are; compact ones are there only if the muons confirm them.
     """
-    found: list[Region] = []
-    other = SMEARED_CARGO_ERROR if volume.method in SMEARING_METHODS else 0.0
-    compact = [r for r in regions if (r.upper - r.lower).max() <= LARGEST_MM]
-    found += [r for r in regions if (r.upper - r.lower).max() > LARGEST_MM]
-    for region in sorted(compact, key=lambda region: -region.excess)[:MOST_REGIONS]:
-        fit = _fit(region, volume, above, scatters, detector, flux)
-        if fit is not None:
-            found.append(_with_fit(region, fit, other))
-    found.sort(key=lambda region: -region.significance)
-    kept: list[Region] = []
-    for region in found:
-        if not any(_same(region, other) for other in kept):
-            kept.append(region)
-    return kept
+    tests = tester.against(above.background)
+    found = [region for region in regions if (region.upper - region.lower).max() > LARGEST_MM]
+    pool = tests.scan() + [_candidate(r, volume) for r in regions if r not in found]
+    pool.sort(key=lambda candidate: -candidate.log_ratio)
+    fits: list[RegionFit] = []
+    for candidate in pool[:MOST_CANDIDATES]:
+        fit = tests.fit_box(candidate.centre, candidate.size)
+        if fit is None or fit.log_ratio < LEAST_RATIO or any(_same(fit, one) for one in fits):
+            continue
+        fits.append(fit)
+        tests = tests.holding(fit)
+    found += [_region(fit, volume.grid, tests.places) for fit in fits]
+    return sorted(found, key=lambda region: -region.significance)
 
 
-def _fit(
-    region: Region,
-    volume: Volume,
-    above: Contrast,
-    scatters: Scatters,
-    detector: Detector | None,
-    flux: str,
-) -> BoxFit | None:
-    cargo = np.clip(above.values, 0.0, DENSEST)
-    near = with_margin(region.voxels, volume.grid)
-    cargo.ravel()[near] = np.minimum(cargo.ravel()[near], above.background.ravel()[near])
-    cargo = ndimage.gaussian_filter(cargo, CARGO_FILTER_MM / volume.grid.spacing, mode="nearest")
-    muons = local_muons(
-        scatters, volume.grid, cargo, region.lower, region.upper, detector=detector, flux=flux
-    )
+def chance_objects(log_ratio: float, places: float) -> float:
+    """Return the expected number of objects a scan that chance makes at least as sure.
+
+    By Wilks' theorem twice the log ratio of `FREEDOM` fitted numbers follows χ²; an excess could
+    have been at any of the places (the look-elsewhere effect).
+    """
+    return float(places * chi2.sf(2 * log_ratio, FREEDOM))
+
+
+def _candidate(region: Region, volume: Volume) -> Candidate:
+    """Return a region of the volume as a box to start from, with its significance there."""
     size = region.upper - region.lower
-    size[2] = min(size[2], float(size[:2].mean())) if volume.method in SMEARING_METHODS else size[2]
-    smeared = volume.method in SMEARING_METHODS
-    background = max(region.background, 0.0)
-    return fit_box(muons, region.centre, size, background, free_cargo=smeared)
+    if volume.method in SMEARING_METHODS:
+        size[2] = min(size[2], float(size[:2].mean()))
+    corners = np.array([region.centre - size / 2, region.centre + size / 2])
+    increase = max(region.scattering_density - region.background, 0.0)
+    return Candidate(corners, region.significance**2 / 2, increase)
 
 
-def _with_fit(region: Region, fit: BoxFit, cargo_error: float) -> Region:
-    systematic = float(np.hypot(LIKELIHOOD_ERROR, cargo_error * fit.cargo_share))
-    relative = float(np.hypot(fit.relative, systematic))
-    return replace(
-        region,
+def _region(fit: RegionFit, grid: VoxelGrid, places: float) -> Region:
+    relative = float(np.hypot(fit.relative, LIKELIHOOD_ERROR))
+    lower, upper = fit.bounds
+    return Region(
         centre=fit.centre,
-        lower=fit.centre - fit.size / 2,
-        upper=fit.centre + fit.size / 2,
-        volume_mm3=fit.volume_mm3,
+        lower=lower,
+        upper=upper,
+        volume_mm3=float(fit.size.prod()),
         scattering_density=fit.density,
         sigma=fit.density * float(np.sqrt(np.expm1(relative**2))),
+        background=fit.background,
         excess=max(fit.integral, 0.0),
-        excess_sigma=float(np.hypot(fit.integral_sigma, systematic * fit.integral)),
+        excess_sigma=float(np.hypot(fit.integral_sigma, LIKELIHOOD_ERROR * fit.integral)),
         significance=fit.significance,
         n_muons=fit.n_muons,
+        voxels=_voxels(lower, upper, grid),
+        chance=chance_objects(fit.log_ratio, places),
     )
 
 
-def _same(region: Region, other: Region) -> bool:
+def _voxels(lower: FloatArray, upper: FloatArray, grid: VoxelGrid) -> NDArray[np.int64]:
+    """Return the flat indices of the voxels that a box meets."""
+    low = np.floor((lower - grid.lower) / grid.spacing).astype(int)
+    high = np.ceil((upper - grid.lower) / grid.spacing).astype(int)
+    low, high = np.clip(low, 0, np.array(grid.shape) - 1), np.clip(high, 1, grid.shape)
+    index = np.stack(np.meshgrid(*map(np.arange, low, high), indexing="ij"), axis=-1)
+    return np.asarray(np.ravel_multi_index(tuple(index.reshape(-1, 3).T), grid.shape), np.int64)
+
+
+def _same(fit: RegionFit, other: RegionFit) -> bool:
     """Tell whether the centre of either lies in the other's box."""
-    return bool(
-        ((region.centre > other.lower) & (region.centre < other.upper)).all()
-        or ((other.centre > region.lower) & (other.centre < region.upper)).all()
-    )
+    apart = np.abs(fit.centre - other.centre)
+    return bool((apart < fit.size / 2).all() or (apart < other.size / 2).all())

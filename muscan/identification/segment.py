@@ -73,6 +73,9 @@ class Region:
         Most muons through any voxel of the region.
     voxels : ndarray
         Flat indices of the region's voxels, ascending.
+    chance : float or None
+        Expected number of such regions a scan that chance makes, where the muons tell; None for
+        one that only the volume shows.
     """
 
     centre: FloatArray
@@ -87,6 +90,7 @@ class Region:
     significance: float
     n_muons: int
     voxels: IntArray
+    chance: float | None = None
 
 
 def known_voxels(volume: Volume) -> NDArray[np.bool_]:

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from muscan.identification.background import SCALES_MM, contrast, filter_widths
-from muscan.identification.match import Candidates, candidates, object_posterior, watched_names
+from muscan.identification.match import Candidates, candidates, object_posterior
 from muscan.identification.refine import measured_on_muons
 from muscan.identification.rules import Evidence, judge
 from muscan.identification.segment import Region, known_voxels, regions_of
 from muscan.identification.voxels import classify_voxels
+from muscan.identification.watchlist import WatchRule, watched_materials
 from muscan.identification.weight import object_mass, total_mass
 from muscan.model.alerts import (
     SEVERITIES,
@@ -26,8 +27,9 @@ from muscan.model.alerts import (
     ScanInfo,
     alert_id,
 )
-from muscan.model.events import Run, Scatters, Tracks, pair_tracks
+from muscan.model.events import Run
 from muscan.model.material import MaterialDatabase
+from muscan.model.region import RegionTester
 from muscan.model.volume import MaterialMap, Volume
 
 FloatArray = NDArray[np.float64]
@@ -43,13 +45,12 @@ FALSE_ALARMS: Final = 0.05
 
 def identify(
     volume: Volume,
-    tracks: Tracks | Scatters | None,
+    tester: RegionTester | None,
     materials: MaterialDatabase,
     *,
     watch: Sequence[str] = (),
     prior: Mapping[str, float] | None = None,
     false_alarms: float = FALSE_ALARMS,
-    flux: str = "guan2015",
 ) -> tuple[AlertReport, MaterialMap]:
     """Find what is in a volume: materials of voxels, regions, weights and alerts.
 
@@ -57,7 +58,7 @@ def identify(
     ----------
     volume : Volume
         Scattering density with its uncertainty.
-    tracks : Tracks, Scatters or None
+    tester : RegionTester or None
         The muons from which the volume was made, if at hand.
     materials : MaterialDatabase
         What the scan may contain.
@@ -67,8 +68,6 @@ def identify(
         See `muscan.identification.match.candidates`.
     false_alarms : float
         Regions of which chance makes more than this many a scan are left out.
-    flux : str
-        Name of the flux model whose momentum spectrum the muons have.
 
     Returns
     -------
@@ -84,27 +83,25 @@ def identify(
     """
     known = known_voxels(volume)
     kinds = candidates(materials, prior)
-    watched = watched_names(kinds, watch)
-    scatters = pair_tracks(tracks) if isinstance(tracks, Tracks) else tracks
+    watched = watched_materials(kinds, watch)
     above = contrast(volume, known)
     cells = independent_positions(volume, known)
     regions = regions_of(volume, above)
-    if scatters is not None:
-        layout = tracks.detector if isinstance(tracks, Tracks) else None
-        regions = measured_on_muons(regions, volume, above, scatters, layout, flux)
-    run = volume.run or (tracks.run if isinstance(tracks, Tracks) else Run())
+    if tester is not None:
+        regions = measured_on_muons(regions, volume, above, tester)
+    run = volume.run or Run()
     alerts = [
         alert
         for region in regions
-        if chance_regions(region.significance, cells) <= false_alarms
+        if chance_of(region, cells) <= false_alarms
         and (alert := _alert(region, kinds, watched, run, cells))
     ]
     alerts.sort(key=lambda alert: (-SEVERITIES.index(alert.severity), -(alert.significance or 0)))
     report = AlertReport(
-        scan=_scan_info(volume, scatters, kinds, run),
+        scan=_scan_info(volume, tester, kinds, run),
         alerts=alerts,
         total_mass_kg=total_mass(kinds, volume, known),
-        warnings=_warnings(volume, known, scatters, run),
+        warnings=_warnings(volume, known, tester, run),
     )
     return report, classify_voxels(volume, materials, prior=prior)
 
@@ -131,13 +128,31 @@ def chance_regions(significance: float, cells: float) -> float:
     return float(cells * ndtr(-significance))
 
 
+def chance_of(region: Region, cells: float) -> float:
+    """Return the expected number of regions a scan that chance makes as sure as this one.
+
+    Parameters
+    ----------
+    region : Region
+    cells : float
+        Independent places of the volume, for a region that only the volume shows.
+    """
+    if region.chance is not None:
+        return region.chance
+    return chance_regions(region.significance, cells)
+
+
 def _alert(
-    region: Region, kinds: Candidates, watched: frozenset[str], run: Run, cells: float
+    region: Region, kinds: Candidates, watched: Mapping[str, WatchRule], run: Run, cells: float
 ) -> Alert | None:
     density = region.scattering_density
     relative = float(np.sqrt(np.log1p((region.sigma / density) ** 2)))
     probability = object_posterior(kinds, density, relative)
-    verdict = judge(Evidence(density, relative, kinds, probability, watched))
+    mass = object_mass(
+        kinds, probability, region.excess, region.excess_sigma, density, region.background
+    )
+    heaviest = np.inf if mass.high is None else mass.high
+    verdict = judge(Evidence(density, relative, kinds, probability, watched, heaviest))
     if verdict is None:
         return None
     severity, why = verdict
@@ -151,11 +166,9 @@ def _alert(
         volume_l=region.volume_mm3 / 1e6,
         scattering_density=_log_interval(density, relative),
         material=guess,
-        mass_kg=object_mass(
-            kinds, probability, region.excess, region.excess_sigma, density, region.background
-        ),
+        mass_kg=mass,
         significance=region.significance,
-        false_alarm_rate=chance_regions(region.significance, cells),
+        false_alarm_rate=chance_of(region, cells),
         n_muons=region.n_muons,
         reason=_reason(why, region, guess),
     )
@@ -193,11 +206,13 @@ def _reason(why: str, region: Region, guess: MaterialGuess) -> str:
     )
 
 
-def _scan_info(volume: Volume, scatters: Scatters | None, kinds: Candidates, run: Run) -> ScanInfo:
+def _scan_info(
+    volume: Volume, tester: RegionTester | None, kinds: Candidates, run: Run
+) -> ScanInfo:
     return ScanInfo(
         run_id=run.run_id,
         live_time_s=run.live_time_s,
-        n_muons=len(scatters) if scatters is not None else int(volume.n_muons.max()),
+        n_muons=tester.n_muons if tester is not None else int(volume.n_muons.max()),
         method=volume.method,
         materials_version=kinds.version,
         source=run.source,
@@ -207,10 +222,10 @@ def _scan_info(volume: Volume, scatters: Scatters | None, kinds: Candidates, run
 
 
 def _warnings(
-    volume: Volume, known: NDArray[np.bool_], scatters: Scatters | None, run: Run
+    volume: Volume, known: NDArray[np.bool_], tester: RegionTester | None, run: Run
 ) -> list[str]:
     found = []
-    if scatters is None:
+    if tester is None:
         found.append("no tracks were given: scattering densities are those of blurred voxels")
     if not np.isfinite(run.live_time_s):
         found.append("the live time is unknown")

@@ -4,6 +4,7 @@ import numpy as np
 
 from muscan.model.events import Scatters
 from muscan.model.spectrum import scattering_power, sea_level_spectrum
+from muscan.units import MUON_MASS_GEV
 
 ABOVE, BELOW = 1300.0, -1300.0
 
@@ -13,8 +14,10 @@ def scatters(
 ):
     """Return scatters of ``n`` muons aimed near a box.
 
-    ``density`` and ``cargo`` in mrad²/cm, ``loss`` of the box in MeV/cm (the cargo takes 3.3 MeV
-    per mrad², as water does); muons that fall below 50 MeV are lost. ``noise`` holds the errors
+    ``density`` and ``cargo`` in mrad²/cm, ``loss`` of the box at the minimum of ionisation in
+    MeV/cm (the cargo takes 2.9 MeV per mrad², as water does). The momentum falls by that over
+    β^(8/3), for dE/dx goes as β^(-5/3) below the minimum (PDG); muons that fall below 50 MeV are
+    lost. ``noise`` holds the errors
     of a track in the innermost planes, at ±1300 mm: offset [mm] and angle [rad]. Angles are
     Gaussian with Rossi's variance times Highland's factor for the whole thickness; momenta are
     those of the sea-level spectrum.
@@ -43,11 +46,14 @@ def scatters(
         path.append(hit)
     factor = (13.6 / 15) ** 2 * (1 + 0.038 * np.log(np.clip(inside / 25, 1e-3, 100))) ** 2
     position, angle = start.copy(), np.zeros((n, 2))
+    alive = np.ones(n, dtype=bool)
     for hit in path:
         local = np.where(hit, density, cargo)
-        momentum = momentum - np.where(hit, loss, 3.3 * cargo) * 1e-3 / cosine
-        alive = momentum > 0.05
-        power = scattering_power(np.maximum(momentum, 0.05)) * factor
+        beta = momentum / np.hypot(momentum, MUON_MASS_GEV)
+        momentum = momentum - np.where(hit, loss, 2.9 * cargo) * 1e-3 / cosine / beta ** (8 / 3)
+        alive &= momentum > 0.05
+        momentum = np.maximum(momentum, 0.05)
+        power = scattering_power(momentum) * factor
         kick = np.sqrt(power * local / cosine) * 1e-3
         angle += (kick / cosine**2 * rng.normal(size=n))[:, None] * radial
         angle += (kick / cosine * rng.normal(size=n))[:, None] * radial[:, ::-1] * [1, -1]

@@ -1,0 +1,126 @@
+"""Objects found and measured on muons, against muons made step by step by other means."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from muscan.identification import identify
+from muscan.identification.background import contrast
+from muscan.identification.refine import chance_objects, measured_on_muons
+from muscan.identification.segment import known_voxels, regions_of
+from muscan.model.track_errors import AIR_DENSITY
+from muscan.model.volume import VoxelGrid
+from muscan.reconstruction.region import MuonTester
+from muscan.units import MM_PER_CM
+
+_spec = importlib.util.spec_from_file_location(
+    "toy_muons", Path(__file__).with_name("toy_muons.py")
+)
+toy_muons = importlib.util.module_from_spec(_spec)
+sys.modules["toy_muons"] = toy_muons
+_spec.loader.exec_module(toy_muons)
+
+GRID = VoxelGrid.from_bounds(np.array([[-600.0] * 2 + [-600.0], [600.0] * 2 + [600.0]]), 100)
+CENTRE = np.array([40.0, -30.0, 60.0])
+SIZE = np.full(3, 200.0)
+
+
+def made(density, **options):
+    """Return the tester of muons through a box in air."""
+    air = AIR_DENSITY * MM_PER_CM
+    scatters = toy_muons.scatters(
+        options.pop("n"), CENTRE, options.pop("size", SIZE), density, cargo=air, **options
+    )
+    return MuonTester(scatters, GRID)
+
+
+@pytest.fixture(scope="module")
+def lead():
+    """A 200 mm cube of lead in air, about 400 muons through it."""
+    return made(44.5, n=2500, loss=12.7, spread=250, seed=5)
+
+
+@pytest.fixture(scope="module")
+def flat(make_volume):
+    return make_volume(np.zeros(GRID.shape), sigma=0.3, voxel=100.0)
+
+
+def objects(volume, tester):
+    above = contrast(volume, known_voxels(volume))
+    return measured_on_muons(regions_of(volume, above), volume, above, tester)
+
+
+def test_lead_is_found_that_the_volume_does_not_show(lead, flat):
+    found = objects(flat, lead)
+    first = found[0]
+    assert first.centre == pytest.approx(CENTRE, abs=15.0)
+    assert first.upper - first.lower == pytest.approx(SIZE, rel=0.15)
+    relative = first.sigma / first.scattering_density
+    assert abs(np.log(first.scattering_density / 44.5)) < 3 * relative
+    assert first.excess == pytest.approx(44.5 * 8000, rel=0.35)
+    assert first.significance > 20
+    assert first.chance < 1e-10
+    assert all(other.significance < 0.3 * first.significance for other in found[1:])
+    inside = np.stack(np.unravel_index(first.voxels, GRID.shape), axis=1)
+    assert np.abs(GRID.position(inside) - CENTRE).max() < 200
+
+
+def test_more_scattering_gives_more_density(flat):
+    densities = []
+    for density, loss in ((2.8, 4.4), (14.2, 11.4), (79.0, 20.5)):
+        tester = made(density, n=2000, loss=loss, spread=200, seed=8)
+        densities.append(objects(flat, tester)[0].scattering_density)
+    assert densities == sorted(densities)
+    assert densities[2] / densities[0] > 8
+
+
+def test_nothing_is_found_where_there_is_nothing(flat):
+    tester = made(AIR_DENSITY * MM_PER_CM, n=2500, spread=400, seed=2)
+    for region in objects(flat, tester):
+        assert region.significance < 6
+        assert region.scattering_density < 8
+
+
+def test_a_bright_volume_without_muons_to_confirm_it_is_no_object(make_volume):
+    values = np.zeros(GRID.shape)
+    values[2:4, 2:4, 5:7] = 40.0
+    tester = made(AIR_DENSITY * MM_PER_CM, n=2500, spread=500, seed=3)
+    place = GRID.position([2.5, 2.5, 5.5])
+    for region in objects(make_volume(values, sigma=0.3, voxel=100.0), tester):
+        assert np.abs(region.centre - place).max() > 150
+
+
+def test_chance_is_wilks_times_the_places():
+    # χ² of six degrees of freedom exceeds 22.458 once in a thousand.
+    assert chance_objects(22.458 / 2, 500.0) == pytest.approx(0.5, rel=1e-3)
+
+
+def test_identify_takes_place_density_and_chance_from_the_muons(lead, make_volume, materials):
+    values = np.zeros(GRID.shape)
+    low = np.rint((CENTRE - SIZE / 2 - GRID.lower) / 100).astype(int)
+    values[tuple(slice(first, first + 2) for first in low)] = 20.0  # blurred: half of the truth
+    volume = make_volume(values, sigma=0.3, voxel=100.0)
+    report, _ = identify(volume, lead, materials)
+    alert = report.alerts[0]
+    assert alert.position_mm == pytest.approx(tuple(CENTRE), abs=15.0)
+    assert alert.scattering_density.value > 30.0
+    assert alert.material.category not in ("food", "liquid")
+    assert alert.n_muons > 200
+    assert alert.false_alarm_rate < 1e-6
+    assert report.scan.n_muons == lead.n_muons
+
+
+@pytest.mark.slow
+def test_pulls_of_the_density_are_sound(flat):
+    """Twelve cubes of lead: the truth within the interval with its systematic part."""
+    pulls = []
+    for seed in range(12):
+        tester = made(44.5, size=np.full(3, 150.0), n=1600, loss=12.7, spread=200, seed=seed)
+        first = objects(flat, tester)[0]
+        relative = np.sqrt(np.log1p((first.sigma / first.scattering_density) ** 2))
+        pulls.append(np.log(first.scattering_density / 44.5) / relative)
+    assert abs(np.mean(pulls)) < 1.2
+    assert np.mean(np.abs(pulls) < 2) >= 0.75

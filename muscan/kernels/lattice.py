@@ -92,7 +92,7 @@ def _overlaps(start, end, first, pitch, half, count, enter, leave):
 
 
 @njit(cache=True, nogil=True)
-def lattice_ratios(ways, bins, momenta, base, lattice, increases, first, last, ratios):
+def lattice_ratios(ways, bins, momenta, base, lattice, increases, first, last, step, ratios):
     """Add the log likelihood ratios of boxes of one size against the background.
 
     What a box takes of the momentum is left out: it changes the ratios little, and the fit of a
@@ -108,7 +108,7 @@ def lattice_ratios(ways, bins, momenta, base, lattice, increases, first, last, r
     increases : ndarray, shape (m,)
         Densities above the background's that are tried, each 1/`PART` times the one before
         [mrad²/mm].
-    first, last : int
+    first, last, step : int
         Range of muons.
     ratios : ndarray, shape (nx, ny, nz, m)
         Receives the sums over the muons.
@@ -121,7 +121,7 @@ def lattice_ratios(ways, bins, momenta, base, lattice, increases, first, last, r
     x_in, x_out = np.empty(_MOST), np.empty(_MOST)
     y_in, y_out = np.empty(_MOST), np.empty(_MOST)
     half = lattice.half
-    for n in range(first, last):
+    for n in range(first, last, step):
         point = ways.point[n]
         whole = ways.along[n, 1]
         thickness = 0.0

@@ -138,7 +138,7 @@ def test_lattice_agrees_with_boxes_one_by_one(tests):
     increases = np.array([20.0, 100.0]) / MM_PER_CM
     ratios = np.zeros((*shape, 2))
     lattice_ratios(
-        muons.ways, tests._bins, light, tests._base, lattice, increases, 0, len(muons), ratios
+        muons.ways, tests._bins, light, tests._base, lattice, increases, 0, len(muons), 1, ratios
     )
     for cell in ((1, 1, 1), (5, 6, 2), (7, 5, 2), (6, 5, 0)):
         centre = first + np.array(cell) * lattice.pitch

@@ -9,12 +9,14 @@ import warnings
 import typer
 from typer.exceptions import Abort, TyperException
 
+from muscan.cli.contents import Contents
 from muscan.errors import InputError, MuscanError
 
 OK, FAILED, WRONG_INPUT, ALERTED = 0, 1, 2, 3
 
 app = typer.Typer(
     name="muscan",
+    cls=Contents,
     help="Cosmic-muon tomography for scanners: simulate, track, reconstruct, identify, report.",
     epilog="Start with: muscan scan --out first-scan",
     no_args_is_help=True,
@@ -38,7 +40,18 @@ def _root(
 
 def register() -> None:
     """Import the modules that add commands, which also brings what they need."""
-    from muscan.cli import chain, library, operator  # noqa: F401  (they register commands)
+    # They register commands.
+    from muscan.cli import (  # noqa: F401
+        calibration,
+        chain,
+        detectors,
+        gdml,
+        library,
+        live,
+        manifest,
+        operator,
+        study,
+    )
 
 
 def main(arguments: list[str] | None = None) -> None:

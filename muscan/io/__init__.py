@@ -3,6 +3,7 @@
 from muscan.io.alerts import read_alerts, write_alerts
 from muscan.io.atomic import copy_file, write_text
 from muscan.io.describe import describe
+from muscan.io.gdml import read_gdml
 from muscan.io.hdf5 import format_of
 from muscan.io.hits import HitsWriter, iter_hits, read_hits, read_truth, write_hits
 from muscan.io.live import HitsFollower, LiveHitsWriter
@@ -24,6 +25,7 @@ __all__ = [
     "iter_hits",
     "iter_tracks",
     "read_alerts",
+    "read_gdml",
     "read_hits",
     "read_materials",
     "read_tracks",

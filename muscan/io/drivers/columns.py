@@ -35,6 +35,7 @@ _REQUIRED: Final = (EVENT, PANEL, "x_mm", "y_mm", "z_mm")
 _DELIMITERS: Final = ",;\t"
 _LENGTHS: Final = {"mm": 1.0, "cm": 10.0, "m": 1000.0}
 _TIMES: Final = {"ns": 1.0, "us": 1e3, "ms": 1e6, "s": 1e9}
+_MOMENTA: Final = {"GeV": 1.0, "MeV": 1e-3}
 
 Name = Annotated[str, Field(min_length=1)]
 
@@ -63,6 +64,7 @@ class MappingSpec(toml.Spec):
 
     length_unit: Literal["mm", "cm", "m"] = "mm"
     time_unit: Literal["ns", "us", "ms", "s"] = "ns"
+    momentum_unit: Literal["GeV", "MeV"] = "GeV"
     event_id: Name | None = None
     time: Name | None = None
     momentum: Name | None = None
@@ -273,4 +275,5 @@ def scale_of(mapping: MappingSpec | None) -> NDArray[Any]:
     if mapping is not None:
         scale[[X, Y, Z, SIGMA_X, SIGMA_Y]] = _LENGTHS[mapping.length_unit]
         scale[TIME] = _TIMES[mapping.time_unit]
+        scale[[MOMENTUM, SIGMA_MOMENTUM]] = _MOMENTA[mapping.momentum_unit]
     return scale

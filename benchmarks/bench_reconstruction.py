@@ -217,7 +217,7 @@ def cube_in_fruit(minutes: float) -> list[Row]:
 def _visits(scan: Scatters, grid: VoxelGrid) -> float:
     """Voxel visits of one likelihood and gradient, per second."""
     muons = prepare(scan, grid)
-    problem = Problem(muons, MomentumModel(muons), grid)
+    problem = Problem(muons, MomentumModel(muons), grid).by_place()
     density = np.full(muons.voxels, 0.04)
     mixture = problem.mixture(density)
     return len(muons.paths.voxel) / _best(lambda: problem.likelihood(density, mixture))

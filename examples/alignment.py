@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 from custom_detector import layout
 
 import muscan
 from muscan.model.detector import parse_detector
 
-MOVED_MM = 0.8
-MOVED = "plane 500"
+MOVED, DISPLACEMENT_MM = "plane 500", np.array([0.8, 0.0, 0.0])
 SURVEYED = ("plane 700", "plane -700")
 
 
@@ -22,7 +22,7 @@ def main(minutes: float = 2.0) -> tuple[float, float]:
     """Return how far off the plane is found to be along x, and the error of that [mm]."""
     nominal = parse_detector(layout(), "table-top.toml")
     panels = [
-        replace(panel, centre=panel.centre + [MOVED_MM * (panel.name == MOVED), 0.0, 0.0])
+        replace(panel, centre=panel.centre + (panel.name == MOVED) * DISPLACEMENT_MM)
         for panel in nominal.panels
     ]
     built = replace(nominal, panels=tuple(panels))

@@ -5,6 +5,8 @@ Run it with ``python examples/first_scan.py``; it takes about a minute the first
 
 from __future__ import annotations
 
+import numpy as np
+
 import muscan
 
 
@@ -16,7 +18,8 @@ def main(minutes: float = 5.0) -> None:
     print(f"{counts['events']} events, {counts['in_and_out']} with a track in and a track out")
 
     volume = muscan.reconstruct(tracks, voxel=50)
-    print(f"{volume.grid.shape} voxels, λ up to {float(volume.values.max()):.0f} {volume.units}")
+    highest = float(np.nanmax(volume.values))
+    print(f"{volume.grid.shape} voxels, λ up to {highest:.0f} {volume.units}")
 
     report, _ = muscan.identify(volume, tracks=tracks)
     for alert in report.alerts:

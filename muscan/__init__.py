@@ -14,21 +14,31 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from muscan.errors import InputError, MuscanError
+    from muscan.io.recover import recover
     from muscan.model.detector import Detector, load_detector
+    from muscan.model.draw import draw_scene
     from muscan.model.material import Material, MaterialDatabase, load_materials
     from muscan.model.scene import Scene, load_scene
     from muscan.model.volume import MaterialMap, Volume, VoxelGrid
     from muscan.pipeline import (
+        align,
+        calibrate,
+        check_manifest,
         identify,
         import_hits,
+        quality,
         read,
         reconstruct,
         report,
-        scan,
         simulate,
+        survey,
         track,
     )
+    from muscan.pipeline.scan import scan
+    from muscan.pipeline.watch import watch
+    from muscan.pipeline.weigh import weigh
     from muscan.simulation.slab import transport_slab
+    from muscan.studies import study
 
 # Where each public name lives: they are imported when first used, so that `import muscan` is quick.
 _PUBLIC = {
@@ -41,18 +51,28 @@ _PUBLIC = {
     "Scene": "muscan.model.scene",
     "Volume": "muscan.model.volume",
     "VoxelGrid": "muscan.model.volume",
+    "align": "muscan.pipeline",
+    "calibrate": "muscan.pipeline",
+    "check_manifest": "muscan.pipeline",
+    "draw_scene": "muscan.model.draw",
     "identify": "muscan.pipeline",
     "import_hits": "muscan.pipeline",
     "load_detector": "muscan.model.detector",
     "load_materials": "muscan.model.material",
     "load_scene": "muscan.model.scene",
+    "quality": "muscan.pipeline",
     "read": "muscan.pipeline",
     "reconstruct": "muscan.pipeline",
+    "recover": "muscan.io",
     "report": "muscan.pipeline",
     "scan": "muscan.pipeline",
     "simulate": "muscan.pipeline",
+    "study": "muscan.studies",
+    "survey": "muscan.pipeline",
     "track": "muscan.pipeline",
     "transport_slab": "muscan.simulation.slab",
+    "watch": "muscan.pipeline",
+    "weigh": "muscan.pipeline",
 }
 
 __all__ = [
@@ -66,18 +86,28 @@ __all__ = [
     "Volume",
     "VoxelGrid",
     "__version__",
+    "align",
+    "calibrate",
+    "check_manifest",
+    "draw_scene",
     "identify",
     "import_hits",
     "load_detector",
     "load_materials",
     "load_scene",
+    "quality",
     "read",
     "reconstruct",
+    "recover",
     "report",
     "scan",
     "simulate",
+    "study",
+    "survey",
     "track",
     "transport_slab",
+    "watch",
+    "weigh",
 ]
 
 __version__ = _version("muscan")

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ast
+import doctest
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
 
+import muscan
 from muscan.cli.app import app, register
 from muscan.model.detector import load_detector
 from muscan.model.scene import load_scene
@@ -50,6 +54,48 @@ def test_commands_and_options_exist(page: Path, group: Any) -> None:
         known |= {"-h", "--help", "--debug", "--version"}
         given = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
         assert given <= known, f"muscan {command.name}: no option {sorted(given - known)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_in_the_pages_uses_what_there_is(page: Path) -> None:
+    for body in blocks(page, "python"):
+        tree = ast.parse(body)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("muscan"):
+                module = import_module(str(node.module))
+                for alias in node.names:
+                    assert hasattr(module, alias.name), f"{node.module} has no {alias.name}"
+            elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "muscan":
+                assert hasattr(muscan, node.attr), f"no muscan.{node.attr}"
+
+
+def test_examples_in_docstrings_run() -> None:
+    files = [path for path in (ROOT / "muscan").rglob("*.py") if ">>> " in path.read_text("utf-8")]
+    names = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files]
+    results = {name: doctest.testmod(import_module(name)) for name in names}
+    assert sum(result.attempted for result in results.values()) > 0
+    assert {name: result.failed for name, result in results.items() if result.failed} == {}
+
+
+def test_the_python_page_has_every_public_name() -> None:
+    page = (ROOT / "docs/api.md").read_text("utf-8")
+    names = {line.rpartition(".")[2] for line in re.findall(r"^::: (\S+)", page, re.MULTILINE)}
+    for members in re.findall(r"members: \[(.*?)\]", page):
+        names |= {name.strip() for name in members.split(",")}
+    assert set(muscan.__all__) - {"__version__"} <= names
+
+
+def test_every_page_is_in_the_navigation_and_in_the_index() -> None:
+    pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    navigation = (ROOT / "mkdocs.yml").read_text("utf-8").partition("nav:")[2]
+    assert {page for page in pages if page not in navigation} == set()
+    index = "".join(
+        (ROOT / "docs" / name).read_text() for name in ("README.md", "formats/README.md")
+    )
+    assert {page for page in pages if f"({page.removeprefix('formats/')})" not in index} <= {
+        "README.md",
+        "formats/README.md",
+    }
 
 
 def test_scene_and_layout_of_the_tutorial_load(tmp_path: Path) -> None:

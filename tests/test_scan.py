@@ -39,6 +39,7 @@ def cube_centre() -> np.ndarray:
 def test_every_file_is_there_and_reads_back(first_scan):
     assert {path.name for path in first_scan.iterdir()} == {
         "hits.h5", "tracks.h5", "volume.h5", "materials.h5", "alerts.json", "report.html",
+        "audit.jsonl",
     }  # fmt: skip
     for path in first_scan.glob("*.h5"):
         assert muscan.read(path) is not None

@@ -36,7 +36,6 @@ class Monitor:
         self.hits = np.zeros(n, np.int64)
         self.maps = [np.zeros(map_shape(panel, HIT_CELLS)) for panel in detector.panels]
         self.events = self.id_backward = self.time_backward = self.duplicates = 0
-        self.times_missing = 0
         self.seconds = np.zeros(0)
         self.longest_gaps = np.zeros(0)
         self._last_id: int | None = None
@@ -65,7 +64,6 @@ class Monitor:
 
     def _add_times(self, times: FloatArray) -> None:
         known = times[np.isfinite(times)]
-        self.times_missing += len(times) - len(known)
         if not len(known):
             return
         before = known[:1] if self._last_time is None else [self._last_time]

@@ -10,7 +10,7 @@ import typer
 
 from muscan.cli import show
 from muscan.cli.app import app
-from muscan.cli.chain import Detector, Flux, Json, Quiet
+from muscan.cli.options import Detector, Flux, Json, Quiet
 
 if TYPE_CHECKING:
     from muscan.calibration.alignment import Alignment
@@ -34,7 +34,9 @@ def align(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Find where the panels are, from the straight tracks of an empty scan.
+    """Find where the panels are, from straight tracks.
+
+    Those of an empty scan, or of one with little in it.
 
     Example: muscan align empty.h5 -o corrected.toml
     """
@@ -68,7 +70,9 @@ def calibrate(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Measure efficiency, resolution, noise, dead and hot channels of every panel.
+    """Measure the panels' efficiency, resolution and noise.
+
+    Also their dead and hot channels. Each panel is tried by the others.
 
     Example: muscan calibrate hits.h5 -o corrected.toml
     """
@@ -100,7 +104,9 @@ def quality(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Judge whether a scan's data are sound: rates, efficiency, residuals, χ², gaps, order.
+    """Judge whether a scan's data are sound.
+
+    By rates, efficiency, residuals, noise, χ², gaps and the order of time.
 
     Example: muscan quality hits.h5 --out quality
     """

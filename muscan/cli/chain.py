@@ -10,31 +10,25 @@ import typer
 
 from muscan.cli import show
 from muscan.cli.app import ALERTED, OK, app
+from muscan.cli.cluster import Dask, cluster
+from muscan.cli.options import (
+    Cargo,
+    Container,
+    Detector,
+    FailOnAlert,
+    Flux,
+    Json,
+    Materials,
+    Method,
+    Notify,
+    Output,
+    Quiet,
+    Seed,
+    Voxel,
+    Watch,
+    Workers,
+)
 from muscan.errors import InputError
-
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-Seed = Annotated[int, typer.Option(help="Same seed, same result.", min=0)]
-Workers = Annotated[
-    int | None, typer.Option(help="Threads; all cores by default.", min=1, show_default=False)
-]
-Voxel = Annotated[float, typer.Option(help="Size of the voxels [mm].")]
-Method = Annotated[str, typer.Option(help="Reconstruction method.")]
-Detector = Annotated[
-    str | None,
-    typer.Option(help="Layout: a file or a name (see 'muscan detectors list').", metavar="LAYOUT"),
-]
-Materials = Annotated[
-    list[Path] | None,
-    typer.Option(help="Material file to lay over the shipped ones; may be repeated."),
-]
-Watch = Annotated[
-    str,
-    typer.Option(help="Materials or categories to raise, separated by commas.", metavar="NAMES"),
-]
-Flux = Annotated[str, typer.Option(help="Flux model of the sky.")]
-FailOnAlert = Annotated[bool, typer.Option(help="Exit with status 3 if there are alerts.")]
-Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
 
 
 @app.command()
@@ -54,13 +48,18 @@ def scan(
     detector: Detector = None,
     materials: Materials = None,
     watch: Watch = "",
+    cargo: Cargo = "",
+    container: Container = "",
     flux: Flux = "guan2015",
     workers: Workers = None,
+    notify: Notify = None,
     fail_on_alert: FailOnAlert = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> int:
-    """Do the main job: simulate (or take recorded hits), track, reconstruct, identify.
+    """Do the whole job: from a scene or recorded hits to alerts.
+
+    Simulates the scene, then tracks, reconstructs, identifies and reports.
 
     Example: muscan scan container --out first-scan --minutes 5 --seed 1
     """
@@ -77,8 +76,11 @@ def scan(
             detector=detector,
             materials=materials or (),
             watch=_names(watch),
+            cargo=cargo,
+            container=container,
             flux=flux,
             workers=workers,
+            notify=notify or (),
             progress=progress,
         )
     if as_json:
@@ -116,9 +118,14 @@ def simulate(
     trigger: Annotated[
         str, typer.Option(help="incoming or any: which pair of hits makes an event.")
     ] = "incoming",
+    raw: Annotated[
+        Path | None,
+        typer.Option(help="Write raw channels of strips here, too (see the driver strips)."),
+    ] = None,
     materials: Materials = None,
     seed: Seed = 0,
     workers: Workers = None,
+    dask: Dask = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -128,7 +135,7 @@ def simulate(
     """
     from muscan import pipeline
 
-    with show.progress_bar(quiet) as progress:
+    with cluster(dask, quiet) as client, show.progress_bar(quiet) as progress:
         pipeline.simulate(
             scene,
             detector=detector,
@@ -143,7 +150,9 @@ def simulate(
             trigger=trigger,
             materials=materials or (),
             workers=workers,
+            client=client,
             output=output,
+            raw=raw,
             progress=progress,
         )
     _summary(output, quiet, as_json)
@@ -152,15 +161,24 @@ def simulate(
 @app.command("import")
 def import_(
     files: Annotated[list[Path], typer.Argument(help="Recorded data, in order.")],
-    output: Output,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="File to write; without one the data are only told about."
+        ),
+    ] = None,
     driver: Annotated[str, typer.Option(help="Panel driver that reads them.")] = "csv",
     detector: Detector = None,
     mapping: Annotated[
-        Path | None, typer.Option(help="Which column is what (TOML), for drivers that take it.")
+        Path | None,
+        typer.Option(help="What is where in the data (TOML), for drivers that take it."),
     ] = None,
     live_time: Annotated[
         float | None, typer.Option(help="Live time [s]; from the time stamps by default.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep what an interrupted import has, and go on.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -170,17 +188,27 @@ def import_(
     """
     from muscan import pipeline
 
+    options: dict[str, Any] = {"driver": driver, "detector": detector, "mapping": mapping}
+    found: dict[str, Any] = {}
     with show.progress_bar(quiet) as progress:
-        pipeline.import_hits(
-            files,
-            driver=driver,
-            detector=detector,
-            mapping=mapping,
-            live_time=live_time,
-            output=output,
-            progress=progress,
-        )
-    _summary(output, quiet, as_json)
+        if output is None:
+            found.update(pipeline.survey(files, **options, progress=progress))
+        else:
+            pipeline.import_hits(
+                files,
+                **options,
+                live_time=live_time,
+                output=output,
+                resume=resume,
+                summarise=found.update,
+                progress=progress,
+            )
+    if output is not None:
+        _summary(output, quiet, as_json, found)
+    elif as_json:
+        show.print_json(found)
+    else:
+        show.print_facts(found)
 
 
 @app.command()
@@ -219,26 +247,41 @@ def reconstruct(
     momentum: Annotated[
         str | None, typer.Option(help="measured or spectrum, for methods that use it.")
     ] = None,
+    channels: Annotated[
+        str, typer.Option(help="scattering, stopping, or both with a comma.", metavar="NAMES")
+    ] = "scattering",
+    fixed: Annotated[
+        str | None,
+        typer.Option(help="Scene of what is known to stand there, for em.", metavar="SCENE"),
+    ] = None,
+    materials: Materials = None,
     flux: Flux = "guan2015",
     workers: Workers = None,
+    dask: Dask = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Turn tracks into a volume of scattering density.
 
-    Example: muscan reconstruct tracks.h5 -o volume.h5 --method poca --voxel 50
+    Or of stopping density, or both: see --channels.
+
+    Example: muscan reconstruct tracks.h5 -o volume.h5 --method em --channels scattering,stopping
     """
     from muscan import pipeline
 
     options: dict[str, Any] = {} if momentum is None else {"momentum": momentum}
-    with show.progress_bar(quiet) as progress:
+    with cluster(dask, quiet) as client, show.progress_bar(quiet) as progress:
         pipeline.reconstruct(
             tracks,
             method=method,
             voxel=voxel,
             bounds=_numbers(bounds),
+            channels=_names(channels),
+            fixed=fixed,
+            materials=materials or (),
             flux=flux,
             workers=workers,
+            client=client,
             output=output,
             progress=progress,
             **options,
@@ -253,6 +296,8 @@ def identify(
     tracks: Annotated[Path | None, typer.Option(help="The tracks it was made from.")] = None,
     materials: Materials = None,
     watch: Watch = "",
+    cargo: Cargo = "",
+    container: Container = "",
     flux: Flux = "guan2015",
     fail_on_alert: FailOnAlert = False,
     quiet: Quiet = False,
@@ -270,6 +315,8 @@ def identify(
             tracks=tracks,
             materials=materials or (),
             watch=_names(watch),
+            cargo=cargo,
+            container=container,
             flux=flux,
             output=output,
             progress=progress,
@@ -286,7 +333,9 @@ def report(
     folder: Annotated[Path, typer.Argument(help="Folder of a scan.", metavar="DIR")],
     language: Annotated[str, typer.Option(help="en, fr, or a catalogue's file.")] = "en",
 ) -> None:
-    """Write a page with pictures (report.html) into a scan's folder.
+    """Write a page with pictures for a scan.
+
+    It is DIR/report.html, whole in itself.
 
     Example: muscan report first-scan
     """
@@ -315,13 +364,16 @@ def info(
         show.print_facts(facts, "  ")
 
 
-def _summary(path: Path, quiet: bool, as_json: bool) -> None:
-    """Print what was written."""
+def _summary(
+    path: Path, quiet: bool, as_json: bool, found: Mapping[str, Any] | None = None
+) -> None:
+    """Print what was written, and what was ``found`` in the data."""
     if quiet and not as_json:
         return
     from muscan import io
 
-    facts: Mapping[str, Any] = {"file": str(path), **io.describe(path)}
+    facts: dict[str, Any] = {"file": str(path), **io.describe(path)}
+    facts |= {"data": found} if found else {}
     if as_json:
         show.print_json(facts)
     else:

@@ -1,4 +1,4 @@
-"""Commands on what is shipped and what the user adds: materials, detectors, scenes."""
+"""Commands on what is shipped and what the user adds: materials, scenes."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ import typer
 
 from muscan.cli import show
 from muscan.cli.app import app
-from muscan.cli.chain import Json, Materials
+from muscan.cli.options import Json, Materials, Output, Seed
 
 if TYPE_CHECKING:
-    from muscan.model.detector import Detector
     from muscan.model.material import Material
     from muscan.model.scene import Scene
 
-
-def _group(name: str, text: str) -> typer.Typer:
-    group = typer.Typer(help=text, no_args_is_help=True, rich_markup_mode=None)
-    app.add_typer(group, name=name)
-    return group
-
-
-materials_app = _group("materials", "The material database: list, show, check, add.")
-detectors_app = _group("detectors", "Detector layouts: list, show, check.")
-scenes_app = _group("scenes", "Scenes to simulate: list, show, check.")
+materials_app = typer.Typer(
+    help="The material database: list, show, check, add.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+scenes_app = typer.Typer(
+    help="Scenes to simulate: list, show, check, draw, import.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+app.add_typer(materials_app, name="materials")
+app.add_typer(scenes_app, name="scenes")
 
 
 @materials_app.command("list")
@@ -34,7 +35,9 @@ def list_materials(
     materials: Materials = None,
     as_json: Json = False,
 ) -> None:
-    """List the materials with density, radiation length and scattering density.
+    """List the materials, or those of a category.
+
+    With density, radiation length and scattering density.
 
     Example: muscan materials list --category explosive
     """
@@ -79,7 +82,9 @@ def show_material(name: str, materials: Materials = None, as_json: Json = False)
 
 @materials_app.command("check")
 def check_materials(files: list[Path]) -> None:
-    """Check material files; the first fault is named with its line.
+    """Check material files.
+
+    The first fault is named with its line.
 
     Example: muscan materials check my-materials.toml
     """
@@ -92,7 +97,9 @@ def check_materials(files: list[Path]) -> None:
 
 @materials_app.command("add")
 def add_materials(files: list[Path]) -> None:
-    """Check material files and add them to your own, which layer over the shipped ones.
+    """Add material files to your own.
+
+    They are checked first. Your own layer over the shipped ones.
 
     Example: muscan materials add my-materials.toml
     """
@@ -102,64 +109,25 @@ def add_materials(files: list[Path]) -> None:
         print(f"{path}: added as {material.add_materials(path)}")
 
 
-@detectors_app.command("list")
-def list_detectors(as_json: Json = False) -> None:
-    """List the shipped layouts and your own."""
-    from muscan.model.detector import load_detector
-
-    _list("detectors/scanners", lambda path: load_detector(path).description, as_json)
-
-
-@detectors_app.command("show")
-def show_detector(name: str, as_json: Json = False) -> None:
-    """Show a layout's panels: place, size, technology.
-
-    Example: muscan detectors show container-portal
-    """
-    from muscan.model.detector import load_detector
-
-    detector = load_detector(name)
-    if as_json:
-        show.print_json(_detector_facts(detector))
-        return
-    from rich.table import Table
-
-    print(f"{detector.name}: {detector.description}")
-    print(f"Inspected space [mm]: {_corner(detector.bounds[0])} to {_corner(detector.bounds[1])}")
-    headings = ("panel", "group", "technology", "centre [mm]", "size [mm]", "sigma u, v [mm]")
-    table = Table(*headings)
-    for panel in detector.panels:
-        table.add_row(
-            panel.name,
-            panel.group,
-            panel.technology.description or "-",
-            _corner(panel.centre),
-            "{:g} x {:g}".format(*panel.size),
-            "{:g}, {:g}".format(*panel.sigma),
-        )
-    show.print_table(table)
-
-
-@detectors_app.command("check")
-def check_detector(names: list[str]) -> None:
-    """Check layouts (files or names); the first fault is named with its line.
-
-    Example: muscan detectors check my-layout.toml
-    """
-    from muscan.model.detector import load_detector
-
-    for name in names:
-        detector = load_detector(name)
-        groups = ", ".join(detector.groups)
-        print(f"{name}: {len(detector.panels)} panels in groups {groups}, no fault found")
-
-
 @scenes_app.command("list")
 def list_scenes(as_json: Json = False) -> None:
-    """List the shipped scenes and your own."""
+    """List scenes and templates, shipped and your own.
+
+    Example: muscan scenes list
+    """
+    from muscan import resources
+    from muscan.model.draw import template_names
     from muscan.model.scene import load_scene
 
-    _list("scenes", lambda path: load_scene(path).description, as_json)
+    found = {
+        name: load_scene(path).description
+        for name, path in {**template_names(), **resources.names("scenes")}.items()
+    }
+    if as_json:
+        show.print_json(found)
+        return
+    show.print_facts(found)
+    print(f"Put your own into {resources.user_folder('scenes')}, or give a path.")
 
 
 @scenes_app.command("show")
@@ -182,41 +150,73 @@ def check_scene(
     names: list[str],
     detector: Annotated[str | None, typer.Option(help="Layout to check it with.")] = None,
     materials: Materials = None,
+    seed: Seed = 0,
 ) -> None:
-    """Check scenes (files or names) with their detector; the first fault is named.
+    """Check scenes, by file or name, with their detector.
+
+    The first fault is named. A template is drawn with the seed, without and with each of its
+    threats.
 
     Example: muscan scenes check my-scene.toml
     """
+    from muscan.model.draw import draw_scene, threat_names
     from muscan.model.material import load_materials
-    from muscan.model.scene import load_scene
     from muscan.simulation import Simulation
 
+    database = load_materials(tuple(materials or ()))
     for name in names:
-        simulation = Simulation(
-            load_scene(name),
-            detector,
-            minutes=1.0,
-            materials=load_materials(tuple(materials or ())),
-        )
-        print(
-            f"{name}: {len(simulation.scene.bodies)} bodies in {simulation.detector.name}, "
-            "no fault found"
-        )
+        threats = threat_names(name)
+        choices: list[bool | str] = [False, *threats]
+        for threat in choices:
+            scene = draw_scene(name, seed, threat)
+            simulation = Simulation(scene, detector, minutes=1.0, materials=database)
+        what = f"{len(threats)} threats" if threats else f"{len(scene.bodies)} bodies"
+        print(f"{name}: {what} in {simulation.detector.name}, no fault found")
 
 
-def _list(kind: str, describe: Any, as_json: bool) -> None:
-    from muscan import resources
+@scenes_app.command("draw")
+def draw_scene(
+    name: Annotated[str, typer.Argument(help="A template's file or name.")],
+    output: Output,
+    seed: Seed = 0,
+    threat: Annotated[bool, typer.Option("--threat", help="Hide one of its threats.")] = False,
+    threat_name: Annotated[
+        str | None, typer.Option(help="Which threat to hide.", metavar="NAME", show_default=False)
+    ] = None,
+    materials: Materials = None,
+    as_json: Json = False,
+) -> None:
+    """Draw a scene at random from a template.
 
-    found = {name: describe(path) for name, path in resources.names(kind).items()}
-    if as_json:
-        show.print_json(found)
-        return
-    show.print_facts(found)
-    print(f"Put your own into {resources.user_folder(kind)}, or give a path.")
+    Its masses and what is hidden in it are told.
 
+    Example: muscan scenes draw fruit --seed 3 --threat -o scene.toml
+    """
+    from muscan import io
+    from muscan.model import draw
+    from muscan.model.material import load_materials
+    from muscan.model.truth import scene_truth
 
-def _corner(point: Any) -> str:
-    return ", ".join(f"{x:g}" for x in point)
+    scene = draw.draw_scene(name, seed, threat_name or threat)
+    truth = scene_truth(scene, load_materials(tuple(materials or ())))
+    io.write_text(output, scene.text)
+    facts = {
+        "file": str(output),
+        "detector": scene.detector,
+        "load_kg": float(f"{truth.load_kg:.6g}"),
+        "tare_kg": float(f"{truth.tare_kg:.6g}"),
+        "threats": [
+            {
+                "name": hidden.name,
+                "materials": list(hidden.materials),
+                "centre_mm": hidden.centre_mm.round(1).tolist(),
+                "size_mm": hidden.size_mm.round(1).tolist(),
+                "mass_kg": float(f"{hidden.mass_kg:.4g}"),
+            }
+            for hidden in truth.threats
+        ],
+    }
+    show.print_json(facts) if as_json else show.print_facts(facts)
 
 
 def _material_facts(material: Material) -> dict[str, Any]:
@@ -237,25 +237,6 @@ def _material_facts(material: Material) -> dict[str, Any]:
             symbol: float(f"{fraction:.5g}") for symbol, fraction in material.composition.items()
         },
         "source": material.source,
-    }
-
-
-def _detector_facts(detector: Detector) -> dict[str, Any]:
-    return {
-        "name": detector.name,
-        "description": detector.description,
-        "bounds_mm": detector.bounds.tolist(),
-        "panels": [
-            {
-                "name": panel.name,
-                "group": panel.group,
-                "centre_mm": panel.centre.tolist(),
-                "u_axis": panel.u.tolist(),
-                "v_axis": panel.v.tolist(),
-                "size_mm": list(panel.size),
-            }
-            for panel in detector.panels
-        ],
     }
 
 

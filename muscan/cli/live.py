@@ -10,7 +10,7 @@ import typer
 
 from muscan.cli import show
 from muscan.cli.app import ALERTED, FAILED, OK, app
-from muscan.cli.chain import (
+from muscan.cli.options import (
     FailOnAlert,
     Flux,
     Json,
@@ -69,9 +69,10 @@ def watch(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> int:
-    """Follow a scan that is still running, until it ends or enough is known.
+    """Follow a scan that is still running.
 
-    With --json each look is one line of JSON; the last one has a reason.
+    Until it ends, or enough is known. With --json each look is one line of JSON; the last one
+    has a reason.
 
     Example: muscan watch hits.h5 --out running --notify https://alerts.example/muon
     """
@@ -149,7 +150,9 @@ def flush(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> int:
-    """Send the alerts that a scan could not send; exit with 1 if some are still left.
+    """Send the alerts that a scan could not send.
+
+    Exits with 1 if some are still left.
 
     Example: muscan notify flush running --wait 60
     """

@@ -9,7 +9,7 @@ import typer
 
 from muscan.cli import show
 from muscan.cli.app import ALERTED, OK, app
-from muscan.cli.chain import Cargo, Container, FailOnAlert, Flux, Json, Materials
+from muscan.cli.options import Cargo, Container, FailOnAlert, Flux, Json, Materials
 
 manifest_app = typer.Typer(
     help="Declared goods: check them against a scan.", no_args_is_help=True, rich_markup_mode=None
@@ -35,7 +35,9 @@ def check_manifest(
     fail_on_alert: FailOnAlert = False,
     as_json: Json = False,
 ) -> int:
-    """Check declared goods against a scan: masses, densities, objects that do not belong.
+    """Check declared goods against a scan.
+
+    By masses, densities, and objects that do not belong.
 
     Example: muscan manifest check manifest.json --scan first-scan --container 20ft
     """

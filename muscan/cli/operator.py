@@ -9,7 +9,7 @@ import typer
 
 from muscan.cli import show
 from muscan.cli.app import app
-from muscan.cli.chain import Json
+from muscan.cli.options import Json
 from muscan.errors import InputError, nearest
 
 alerts_app = typer.Typer(help="Alerts of a scan: list, resolve.", no_args_is_help=True)
@@ -30,7 +30,7 @@ def view(
         typer.Option(help="Save a picture of the window (PNG) and close it.", metavar="FILE"),
     ] = None,
 ) -> None:
-    """Show a scan in napari: the volume, its alerts, a probe, decisions.
+    """Show a scan in napari, with alerts, probe and decisions.
 
     Example: muscan view first-scan
     """
@@ -52,7 +52,7 @@ def export(
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing.")] = False,
 ) -> None:
-    """Write a volume for another tool: ParaView, 3D Slicer, ITK, NumPy, xarray.
+    """Write a volume for ParaView, 3D Slicer, ITK and others.
 
     Example: muscan export first-scan/volume.h5 --to vti
     """
@@ -110,7 +110,9 @@ def resolve_alert(
     who: Annotated[str | None, typer.Option(help="Who decides; your user name by default.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Decide on an alert; the decision goes into the scan's log, audit.jsonl.
+    """Decide on an alert, and log the decision.
+
+    The log is DIR/audit.jsonl; muscan audit verify checks it.
 
     Example: muscan alerts resolve first-scan 1 --decision dismissed --reason "opened: fruit"
     """

@@ -11,8 +11,8 @@ import typer
 
 from muscan.cli import show
 from muscan.cli.app import app
-from muscan.cli.chain import Detector, Json, Method, Quiet, Seed, Voxel
 from muscan.cli.cluster import Dask, cluster
+from muscan.cli.options import Detector, Json, Method, Quiet, Seed, Voxel
 from muscan.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,7 +65,9 @@ def study(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Measure how often muscan is right, over random scenes; go on where it was stopped.
+    """Measure how often muscan is right, over random scenes.
+
+    A study that was stopped goes on where it was.
 
     Example: muscan study roc --out roc --scenes fruit,clothing --scans 40 --exposures 60,120
     """

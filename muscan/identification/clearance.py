@@ -32,7 +32,7 @@ from muscan.kernels import clearance as kernel
 from muscan.kernels.traversal import Grid
 from muscan.model.events import Scatters
 from muscan.model.spectrum import class_weights, sea_level_spectrum
-from muscan.model.track_errors import AIR_DENSITY
+from muscan.model.track_errors import AIR_DENSITY, OUTLIER_ANGLE, OUTLIER_FRACTION
 from muscan.model.volume import Volume, VoxelGrid
 from muscan.units import RAD2_PER_MM
 
@@ -40,10 +40,6 @@ FloatArray = NDArray[np.float64]
 
 #: Scattering density of the object to rule out [mrad²/cm]: that of lead.
 OBJECT_DENSITY: Final = 44.5
-#: Fraction of muons that scatter once by any angle, decay or were paired wrongly, and the rms of
-#: their angle per plane [mrad].
-OUTLIERS: Final = 0.003
-OUTLIER_ANGLE: Final = 100.0
 #: Muons with a larger angle are not used [mrad]: the slowest miss the panels below.
 LARGEST_ANGLE: Final = 250.0
 #: Limits of the factor on the cargo.
@@ -174,7 +170,7 @@ def _table(flux: str, cosine: float, noise: float) -> tuple[FloatArray, float, f
     core = (np.exp(-np.minimum(u / 2 / spread, 700.0)) / spread * weight).sum(axis=-1) / kept
     far = (OUTLIER_ANGLE * 1e-3) ** 2 / noise
     wide = np.exp(-np.minimum(u[:, :, 0] / 2 / far, 700.0)) / far
-    table = np.log((1 - OUTLIERS) * core + OUTLIERS * wide)
+    table = np.log((1 - OUTLIER_FRACTION) * core + OUTLIER_FRACTION * wide)
     return (
         table,
         float(_LOG_U[0]),

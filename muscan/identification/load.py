@@ -31,7 +31,14 @@ from muscan.errors import InputError
 from muscan.model.detector import Detector
 from muscan.model.events import Scatters
 from muscan.model.spectrum import class_weights, sea_level_spectrum
-from muscan.model.track_errors import AIR_DENSITY, FIXED_FACTOR, PanelScattering, highland_factor
+from muscan.model.track_errors import (
+    AIR_DENSITY,
+    FIXED_FACTOR,
+    OUTLIER_ANGLE,
+    OUTLIER_FRACTION,
+    PanelScattering,
+    highland_factor,
+)
 from muscan.units import MM_PER_CM, SCATTERING_DENSITY_X0_MRAD2
 
 FloatArray = NDArray[np.float64]
@@ -40,10 +47,6 @@ FloatArray = NDArray[np.float64]
 LARGEST_ANGLE: Final = 150.0
 #: Side of a cell [mm]: wide enough for some hundred muons a minute.
 CELL_MM: Final = 300.0
-#: Fraction of muons that scatter once by any angle, decay or were paired wrongly, and the rms of
-#: their angle per plane [mrad].
-OUTLIERS: Final = 0.003
-OUTLIER_ANGLE: Final = 100.0
 #: Columns that are tried [mrad²]: from a hundredth of a sheet of steel to 2 m of lead.
 COLUMNS: Final = (0.05, 9000.0)
 #: With fewer muons than this, a cell takes the mean of the others.
@@ -269,7 +272,9 @@ class _Muons:
             single *= np.exp(-square / (2 * width)) / np.sqrt(width)
             single /= erf(LARGEST_ANGLE / np.sqrt(2 * width))
         weight = class_weights()
-        density = (1 - OUTLIERS) * (part @ weight) / (kept @ weight) + OUTLIERS * single
+        density = (1 - OUTLIER_FRACTION) * (part @ weight) / (
+            kept @ weight
+        ) + OUTLIER_FRACTION * single
         return np.asarray(np.log(np.maximum(density, 1e-300)))
 
 

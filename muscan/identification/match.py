@@ -6,6 +6,9 @@ measured λ ± σ is the mean of the Gaussian over that range (`range_likelihood
 a packed good is marginalised over, not fitted. ``unknown`` is an entry like the others, spread
 evenly in ln λ over all that solids and liquids can have: it wins when nothing else fits.
 
+Where the stopping density is known too, both are matched at once: an entry's bulk density raises
+the one and the other alike, so only their ratio tells entries of equal λ apart.
+
 Prior probabilities belong to categories: the weight of a category is shared by its entries, so
 that a category does not gain by being listed in more detail.
 """
@@ -22,7 +25,8 @@ from numpy.typing import NDArray
 from scipy.special import erf
 
 from muscan.errors import InputError, nearest
-from muscan.model.material import MaterialDatabase
+from muscan.model.material import MaterialDatabase, load_materials
+from muscan.model.survival import STOPPING_REFERENCE_GEV, csda_range
 
 FloatArray = NDArray[np.float64]
 
@@ -70,6 +74,14 @@ AIR_POWER: Final = 25.0 / 36.62
 #: Relative spread of an entry's λ beyond its density range: scattering theory, composition and
 #: the calibration of the reconstruction (independent transport codes differ by 1–4 %).
 MODEL_SPREAD: Final = 0.03
+#: Relative error of a stopping density beyond its own: of the reference momentum that stands for
+#: all (up to 9 %, see `muscan.model.survival`) and of the sky's slow muons, of which published
+#: spectra differ by 10 to 15 %.
+STOPPING_SPREAD: Final = 0.15
+#: Range of stopping density of ``unknown`` [g/cm³ of water]: from loose fibre to osmium.
+UNKNOWN_STOPPING: Final = (0.02, 14.0)
+#: Parts into which an entry's range of bulk density is cut where both channels are matched.
+DENSITY_PARTS: Final = 24
 
 
 @dataclass(frozen=True)
@@ -230,7 +242,38 @@ def posterior(kinds: Candidates, measured: FloatArray, sigma: FloatArray) -> Flo
     return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
 
-def object_posterior(kinds: Candidates, density: float, relative: float) -> FloatArray:
+@dataclass(frozen=True)
+class Stopping:
+    """The stopping density of an object, and what the candidates would have.
+
+    Attributes
+    ----------
+    value, sigma : float
+        Stopping density and its standard deviation, without `STOPPING_SPREAD` [g/cm³ of water].
+    power : ndarray, shape (k,)
+        That of each candidate for 1 g/cm³ of it (`stopping_powers`).
+    """
+
+    value: float
+    sigma: float
+    power: FloatArray
+
+
+def stopping_powers(kinds: Candidates, materials: MaterialDatabase) -> FloatArray:
+    """Return the stopping density of each candidate over its bulk density, shape (k,).
+
+    That of hydrogen is 2.6, of water 1, of iron 0.73, of uranium 0.53; NaN for ``unknown`` and
+    ``air``.
+    """
+    p = STOPPING_REFERENCE_GEV
+    water = float(csda_range(load_materials()["water"], p))
+    ratios = [water / float(csda_range(materials[name], p)) for name in kinds.names[2:]]
+    return np.array([np.nan, np.nan, *ratios])
+
+
+def object_posterior(
+    kinds: Candidates, density: float, relative: float, stopping: Stopping | None = None
+) -> FloatArray:
     """Return the probability of each candidate for an object, shape (k,).
 
     The estimate of an object's λ is taken as log-normal: its error is a fraction, and it can be
@@ -244,15 +287,78 @@ def object_posterior(kinds: Candidates, density: float, relative: float) -> Floa
         Scattering density of the object [mrad²/cm].
     relative : float
         Standard deviation of its logarithm.
+    stopping : Stopping, optional
+        Its stopping density.
     """
+    low, high = _log_ranges(kinds)
     spread = np.array(np.hypot(relative, MODEL_SPREAD))
-    low, high = np.log(np.maximum(kinds.low, 1e-6)), np.log(np.maximum(kinds.high, 1e-6))
-    weight = range_likelihood(np.log(density), spread, low, high) * kinds.prior
+    if stopping is None:
+        weight = range_likelihood(np.log(density), spread, low, high) * kinds.prior
+    else:
+        weight = _joint_likelihood(kinds, float(np.log(density)), spread, stopping) * kinds.prior
     weight[1] = 0.0
     total = float(weight.sum())
     if total < 1e-200:
         weight[0] = total = 1.0
     return np.asarray(weight / total)
+
+
+def _log_ranges(kinds: Candidates) -> tuple[FloatArray, FloatArray]:
+    """Return the limits of ln λ of each candidate."""
+    return np.log(np.maximum(kinds.low, 1e-6)), np.log(np.maximum(kinds.high, 1e-6))
+
+
+def _joint_likelihood(
+    kinds: Candidates, log_density: float, spread: FloatArray, stopping: Stopping
+) -> FloatArray:
+    """Return the likelihood of λ and stopping density, the mean over each bulk density."""
+    low, high = _log_ranges(kinds)
+    edges = low + np.linspace(0, 1, DENSITY_PARTS + 1)[:, None] * (high - low)
+    by_lambda = range_likelihood(np.array(log_density), spread, edges[:-1], edges[1:])
+    middles = np.exp((edges[:-1] + edges[1:]) / 2)
+    by_stopping = _stopping_likelihood(middles * stopping.power / kinds.power, stopping)
+    unknown = _stopping_likelihood(np.geomspace(*UNKNOWN_STOPPING, 200), stopping).mean()
+    by_stopping[:, :2] = unknown
+    return np.asarray((by_lambda * by_stopping).mean(axis=0))
+
+
+def _stopping_likelihood(expected: FloatArray, stopping: Stopping) -> FloatArray:
+    sigma = np.hypot(stopping.sigma, STOPPING_SPREAD * expected)
+    return np.asarray(np.exp(-0.5 * ((stopping.value - expected) / sigma) ** 2) / sigma)
+
+
+def inseparable(
+    kinds: Candidates, probability: FloatArray, density: float, relative: float
+) -> NDArray[np.int64]:
+    """Return the candidates that λ does not tell from the most probable one, that one first.
+
+    An entry belongs to them if no more than one standard deviation of ln λ lies between the two
+    ranges of λ, and it is allowed at all: within two standard deviations of what was measured.
+    ``unknown`` is alone.
+
+    Parameters
+    ----------
+    kinds : Candidates
+    probability : ndarray, shape (k,)
+        Their posterior for the object.
+    density, relative : float
+        Scattering density [mrad²/cm] and the standard deviation of its logarithm.
+
+    Returns
+    -------
+    ndarray
+        Indices, the most probable first.
+    """
+    order = np.argsort(-probability, kind="stable")
+    best = int(order[0])
+    low, high = _log_ranges(kinds)
+    spread = float(np.hypot(relative, MODEL_SPREAD))
+    apart = np.maximum(low - high[best], low[best] - high)
+    away = np.maximum(low - np.log(density), np.log(density) - high)
+    member = (apart <= spread) & (away <= 2 * spread)
+    member[:2] = False
+    member[best] = True
+    return np.asarray(order[member[order]])
 
 
 #: Weight of the declared cargo's category, and of a declared material, in place of the usual one.

@@ -56,8 +56,12 @@ def measured_on_muons(
         are; compact ones are there only if the muons confirm them.
     """
     tests = tester.against(above.background)
-    found = [region for region in regions if (region.upper - region.lower).max() > LARGEST_MM]
-    pool = tests.scan() + [_candidate(r, volume) for r in regions if r not in found]
+    found, pool = [], list(tests.scan())
+    for region in regions:
+        if (region.upper - region.lower).max() > LARGEST_MM:
+            found.append(region)
+        else:
+            pool.append(_candidate(region, volume))
     pool.sort(key=lambda candidate: -candidate.log_ratio)
     fits: list[RegionFit] = []
     for candidate in pool[:MOST_CANDIDATES]:

@@ -290,7 +290,7 @@ def with_margin(voxels: IntArray, grid: VoxelGrid) -> IntArray:
     mask = np.zeros(shape, dtype=bool)
     mask[tuple((index - low).T)] = True
     grown = np.column_stack(np.nonzero(ndimage.binary_dilation(mask))) + low
-    return np.ravel_multi_index(tuple(grown.T), grid.shape).astype(np.int64)
+    return np.asarray(np.ravel_multi_index(tuple(grown.T), grid.shape), dtype=np.int64)
 
 
 def _object_volume(

@@ -117,8 +117,8 @@ def _table(
 ) -> tuple[NDArray[np.uint16], NDArray[np.float32]]:
     """Tabulate label (index of the group's leader) and probability over (σ, λ)."""
     sigmas = np.geomspace(*_SIGMA_RANGE, _SIGMA_BINS)
-    ends = np.arcsinh(np.array(_VALUE_RANGE) / _LINEAR_BELOW)
-    values = _LINEAR_BELOW * np.sinh(np.linspace(*ends, _VALUE_BINS))
+    low, high = np.arcsinh(np.array(_VALUE_RANGE) / _LINEAR_BELOW)
+    values = _LINEAR_BELOW * np.sinh(np.linspace(low, high, _VALUE_BINS))
     labels = np.empty((_SIGMA_BINS, _VALUE_BINS), dtype=np.uint16)
     best = np.empty((_SIGMA_BINS, _VALUE_BINS), dtype=np.float32)
     by_group = np.argsort(group, kind="stable")
@@ -134,13 +134,13 @@ def _table(
 def _sigma_bin(sigma: NDArray[np.float32]) -> NDArray[np.intp]:
     low, high = np.log(_SIGMA_RANGE)
     position = (np.log(np.clip(sigma, *_SIGMA_RANGE)) - low) * (_SIGMA_BINS - 1) / (high - low)
-    return np.rint(position).astype(np.intp)
+    return np.asarray(np.rint(position), dtype=np.intp)
 
 
 def _value_bin(values: NDArray[np.float32]) -> NDArray[np.intp]:
     low, high = np.arcsinh(np.array(_VALUE_RANGE) / _LINEAR_BELOW)
     place = np.arcsinh(np.clip(values, *_VALUE_RANGE) / np.float32(_LINEAR_BELOW))
-    return np.rint((place - low) * (_VALUE_BINS - 1) / (high - low)).astype(np.intp)
+    return np.asarray(np.rint((place - low) * (_VALUE_BINS - 1) / (high - low)), dtype=np.intp)
 
 
 def _agreeing_mean(

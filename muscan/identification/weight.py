@@ -4,6 +4,8 @@ The integral of λ over a region does not change when the reconstruction blurs i
 does; so masses are taken from integrals. For an object in cargo the integral of the *excess*
 lacks what the object displaced, and is scaled by λ / (λ − background). What is not known of the
 material is part of the interval: the mass is a mixture over the posterior of the materials.
+A wrong spectrum raises or lowers λ and the integral alike. So if an object is some material, its
+measured λ tells how wrong the spectrum is, and the integral is put right by as much.
 
 A whole load is weighed by its columns (`muscan.identification.load`), as no volume keeps its
 total. Their likelihood has a bias that hardly depends on the load; it is measured on simulated
@@ -81,6 +83,9 @@ def object_mass(
     sigma: float,
     scattering_density: float,
     background: float,
+    *,
+    relative: float = 0.0,
+    common: float = 0.0,
 ) -> Interval:
     """Return the mass [kg] of an object.
 
@@ -91,24 +96,69 @@ def object_mass(
     probability : ndarray, shape (k,)
         Their posterior for this object.
     integral, sigma : float
-        Integral of its excess scattering density and standard deviation [mrad²/cm · cm³].
+        Integral of its excess scattering density and standard deviation, with what is common to
+        it and λ [mrad²/cm · cm³].
     scattering_density, background : float
         λ of the object and of the cargo that it displaced [mrad²/cm].
+    relative : float
+        Standard deviation of ln λ of the object.
+    common : float
+        The part of it, and of the integral's relative error, that both have in common.
     """
-    displaced = scattering_density / max(scattering_density - background, 0.1 * scattering_density)
-    spread = np.hypot(sigma, MODEL_SPREAD * integral)
-    power, weight = _powers(kinds, probability)
-    grams = integral * displaced / power
-    return mixture_interval(grams / 1000.0, spread * displaced / power / 1000.0, weight)
+    known = np.flatnonzero(probability[1:] > 1e-6) + 1
+    total = float(np.hypot(relative, MODEL_SPREAD))
+    true, variance = _expected_density(kinds, known, float(np.log(scattering_density)), total)
+    # Of what parts measured from true λ, this share is the common error's, as Gaussian errors go.
+    share = common**2 / total**2
+    shift = share * (np.log(scattering_density) - true)
+    shift_variance = common**2 * (1 - share) + share**2 * variance
+    own = max((sigma / integral) ** 2 - common**2, 0.0) if integral > 0 else 0.0
+    spread = np.sqrt(own + shift_variance + MODEL_SPREAD**2)
+    density = np.exp(true)
+    displaced = density / np.maximum(density - background, 0.1 * density)
+    power, weight = _powers(kinds, probability, known)
+    nodes = len(power) - len(known)
+    correction = np.exp(-shift) * displaced
+    kilograms = integral / power * np.concatenate([np.repeat(correction[0], nodes), correction[1:]])
+    widths = kilograms * np.concatenate([np.repeat(spread[0], nodes), spread[1:]])
+    return mixture_interval(kilograms / 1000.0, widths / 1000.0, weight)
 
 
-def _powers(kinds: Candidates, probability: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return scattering powers and their weights, ``unknown`` spread over `POWER_RANGE`."""
+def _expected_density(
+    kinds: Candidates, known: NDArray[np.int64], measured: float, sigma: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return mean and variance of ln λ if an object is ``unknown``, or is each known material.
+
+    Parameters
+    ----------
+    kinds : Candidates
+    known : ndarray
+        Indices of the materials.
+    measured, sigma : float
+        Measured ln λ and its standard deviation.
+
+    Returns
+    -------
+    mean, variance : ndarray, shape (1 + known,)
+    """
+    low, high = np.log(np.maximum(kinds.low[known], 1e-6)), np.log(kinds.high[known])
+    nodes = low + np.linspace(0, 1, 41)[:, None] * (high - low)
+    exponent = -0.5 * ((nodes - measured) / sigma) ** 2
+    weight = np.exp(exponent - exponent.max(axis=0))
+    weight /= weight.sum(axis=0)
+    mean = (weight * nodes).sum(axis=0)
+    variance = (weight * np.square(nodes - mean)).sum(axis=0)
+    return np.append(measured, mean), np.append(sigma**2, variance)
+
+
+def _powers(
+    kinds: Candidates, probability: FloatArray, known: NDArray[np.int64]
+) -> tuple[FloatArray, FloatArray]:
+    """Return scattering powers and their weights, ``unknown`` first, spread over `POWER_RANGE`."""
     spread = np.geomspace(*POWER_RANGE, 9)
     share = np.full(len(spread), probability[0] / len(spread))
-    kept = np.flatnonzero(probability[1:] > 1e-6) + 1
-    power = np.concatenate([spread, kinds.power[kept]])
-    weight = np.concatenate([share, probability[kept]])
+    power = np.concatenate([spread, kinds.power[known]])
+    weight = np.concatenate([share, probability[known]])
     return power, weight / weight.sum()
 
 

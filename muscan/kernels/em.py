@@ -21,9 +21,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from muscan.kernels.paths import project_tilted
+from muscan.kernels.exponential import exp_minus
 
 _LOWEST = 1e-290
+#: Visits that are summed, and muons that are taken, at a time.
+BLOCK, BATCH = 16, 16
 #: Scattering density times the radiation length [mrad²] at the reference momentum.
 _MRAD2_PER_X0 = 25.0
 
@@ -57,130 +59,42 @@ class Mixture(NamedTuple):
     outlier_angle: float
 
 
-class Field(NamedTuple):
-    """A volume, as the likelihood sees it.
+class Batch(NamedTuple):
+    """The visits of a few muons, so laid out that sums over them go through vector registers.
+
+    Muons are taken together, step by step, so that memory is asked for one while another waits.
+    Those of the visits are (room,) float32; each muon begins at a multiple of `BLOCK`, and the
+    length is zero beyond its last visit.
 
     Attributes
     ----------
-    density : (voxels,) float64, scattering density [mrad²/mm]
-    rate : (voxels,) float64, momentum lost [GeV/mm]
-    rate_slope : (voxels,) float64, its derivative in the density
+    start : (BATCH + 1,) int64, where each muon's visits begin
+    length : path in the voxel [mm]
+    middle : distance T at its middle [mm]
+    share : share of the loss so far, less one half
+    density : scattering density [mrad²/mm]
+    slope : derivative of the momentum lost in the density
+    score : derivative of the muon's log density in the density
+    loss : (BATCH,) float64, momentum lost on the path [GeV]
+    value : (BATCH,) float64, log density of the muon
+    sums : (BATCH, 6) float64, elements of S and S' of the path
+    slopes : (BATCH, 7) float32
+        Its derivatives in S, in S', all with the thickness, and in the loss.
+    single : (BATCH,) float64, probability to be an outlier
     """
 
+    start: np.ndarray
+    length: np.ndarray
+    middle: np.ndarray
+    share: np.ndarray
     density: np.ndarray
-    rate: np.ndarray
-    rate_slope: np.ndarray
-
-
-@njit(cache=True, nogil=True, inline="always")
-def _decay(x):
-    """exp(-x) for x >= 0 to 1e-5 relative, and 0 beyond 80, in a form that vectorises.
-
-    Taylor's series at x / 256, squared eight times.
-    """
-    y = -x * (1.0 / 256.0)
-    e = 1.0 + y * (1.0 + y * (1 / 2 + y * (1 / 6 + y * (1 / 24 + y * (1 / 120 + y * (1 / 720))))))
-    e *= e
-    e *= e
-    e *= e
-    e *= e
-    e *= e
-    e *= e
-    e *= e
-    e *= e
-    return e if x < 80.0 else 0.0
-
-
-# Without Python's check of every division the classes go through vector registers.
-@njit(
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-    fastmath={"reassoc", "contract", "nsz", "arcp"},
-)
-def log_density(data, noise, s, t, power, weight, tilt, gain, excess, outlier, once_aa, once_bb):
-    """Log of the mixture density of one muon, and its derivatives in the elements of S.
-
-    Parameters
-    ----------
-    data, noise : ndarray, shape (4,) and (6,)
-        As in `Observed`.
-    s, t : tuple of 3 float
-        Elements aa, ab, bb of S and S' at the reference momentum.
-    power, weight, tilt, gain : ndarray, shape (k,)
-        Momentum classes, see `Mixture`.
-    excess : float
-        By how much the loss exceeds that for which they hold [GeV].
-    outlier : float
-        Fraction of outliers.
-    once_aa, once_bb : float
-        Elements of S of an outlier.
-
-    Returns
-    -------
-    value : float
-        The constant (2π)⁻² is left out.
-    daa, dab, dbb, eaa, eab, ebb : float
-        Derivatives in the elements of S and of S'.
-    dloss : float
-        Derivative in the loss [1/GeV].
-    once : float
-        Probability that the muon is an outlier.
-    """
-    saa, sab, sbb = s
-    taa, tab, tbb = t
-    a1, b1, a2, b2 = (
-        np.float64(data[0]),
-        np.float64(data[1]),
-        np.float64(data[2]),
-        np.float64(data[3]),
-    )
-    n0, n1, n2 = np.float64(noise[0]), np.float64(noise[1]), np.float64(noise[2])
-    n3, n4, n5 = np.float64(noise[3]), np.float64(noise[4]), np.float64(noise[5])
-    det1 = (n0 + once_aa) * (n2 + once_bb) - n1 * n1
-    det2 = (n3 + once_aa) * (n5 + once_bb) - n4 * n4
-    far1 = ((n2 + once_bb) * a1 * a1 - 2 * n1 * a1 * b1 + (n0 + once_aa) * b1 * b1) / det1
-    far2 = ((n5 + once_bb) * a2 * a2 - 2 * n4 * a2 * b2 + (n3 + once_aa) * b2 * b2) / det2
-    single = outlier / math.sqrt(det1 * det2) * math.exp(-0.5 * (far1 + far2))
-    total = single + _LOWEST
-    daa = dab = dbb = eaa = eab = ebb = dloss = 0.0
-    for k in range(power.shape[0]):
-        # exp(gain excess), in a form that vectorises and stays positive.
-        root = max(1.0 + 0.125 * gain[k] * excess, 0.5)
-        fourth = root * root * root * root
-        q, c = power[k] * fourth * fourth, tilt[k]
-        caa, cab, cbb = saa + c * taa, sab + c * tab, sbb + c * tbb
-        qaa, qab, qbb = q * caa, q * cab, q * cbb
-        vaa, vab, vbb = n0 + qaa, n1 + qab, n2 + qbb
-        waa, wab, wbb = n3 + qaa, n4 + qab, n5 + qbb
-        v_inverse = 1.0 / (vaa * vbb - vab * vab)
-        w_inverse = 1.0 / (waa * wbb - wab * wab)
-        # Σ⁻¹ d of each plane; the score in Σ is half of Σ⁻¹ d dᵀ Σ⁻¹ - Σ⁻¹.
-        va, vb = (vbb * a1 - vab * b1) * v_inverse, (vaa * b1 - vab * a1) * v_inverse
-        wa, wb = (wbb * a2 - wab * b2) * w_inverse, (waa * b2 - wab * a2) * w_inverse
-        exponent = 0.5 * (a1 * va + b1 * vb + a2 * wa + b2 * wb)
-        part = weight[k] * math.sqrt(v_inverse * w_inverse) * _decay(exponent)
-        total += (1.0 - outlier) * part
-        part *= q
-        paa = part * (va * va - vbb * v_inverse + wa * wa - wbb * w_inverse)
-        pab = part * (va * vb + vab * v_inverse + wa * wb + wab * w_inverse)
-        pbb = part * (vb * vb - vaa * v_inverse + wb * wb - waa * w_inverse)
-        daa += paa
-        dab += pab
-        dbb += pbb
-        eaa += c * paa
-        eab += c * pab
-        ebb += c * pbb
-        dloss += gain[k] / root * (0.5 * (paa * caa + pbb * cbb) + pab * cab)
-    share = (1.0 - outlier) / total
-    half = 0.5 * share
-    return (
-        math.log(total),
-        half * daa, share * dab, half * dbb,
-        half * eaa, share * eab, half * ebb,
-        share * dloss,
-        single / total,
-    )  # fmt: skip
+    slope: np.ndarray
+    score: np.ndarray
+    loss: np.ndarray
+    value: np.ndarray
+    sums: np.ndarray
+    slopes: np.ndarray
+    single: np.ndarray
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -193,44 +107,172 @@ def _highland(thickness):
 
 
 @njit(cache=True, nogil=True)
-def _muon(paths, observed, mixture, field, n):
-    """Log density of one muon, its derivatives in what its path sums up, the outlier's share.
+def _room(paths, first, last):
+    """Return room for any few of some muons."""
+    most = 0
+    for n in range(first, last):
+        most = max(most, paths.first[n + 1] - paths.first[n])
+    room = (most // BLOCK + 1) * BLOCK * BATCH
+    columns = np.zeros((6, room), np.float32)
+    return Batch(
+        np.zeros(BATCH + 1, np.int64),
+        columns[0], columns[1], columns[2], columns[3], columns[4], columns[5],
+        np.zeros(BATCH), np.zeros(BATCH), np.zeros((BATCH, 6)), np.zeros((BATCH, 7), np.float32),
+        np.zeros(BATCH),
+    )  # fmt: skip
 
-    The derivatives are those in the elements of S and S', in the loss, and in the thickness
-    [mrad²/mm × mm], all as far as the momentum classes allow them to change.
+
+@njit(cache=True, nogil=True)
+def _gather(paths, done, field, first, last, batch):
+    """Fill the visits of a few muons, and the momentum that they lose."""
+    i = np.uint64(0)
+    one = np.uint64(1)
+    for n in range(first, last):
+        batch.start[n - first] = i
+        loss, t = 0.0, np.float64(paths.top[n])
+        for m in range(paths.first[n], paths.first[n + 1]):
+            voxel, length = np.uint64(paths.voxel[m]), np.float64(paths.length[m])
+            batch.length[i] = paths.length[m]
+            batch.middle[i] = t - 0.5 * length
+            batch.share[i] = np.float32(done[m]) * np.float32(1 / 255) - np.float32(0.5)
+            batch.density[i] = field[voxel, 0]
+            batch.slope[i] = field[voxel, 2]
+            loss += length * field[voxel, 1]
+            t -= length
+            i += one
+        while i % np.uint64(BLOCK):
+            batch.length[i] = 0.0
+            i += one
+        batch.loss[n - first] = loss
+    batch.start[last - first] = i
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _sum(batch, count):
+    """Fill the elements of S and S' of the paths."""
+    for k in range(count):
+        saa = sab = sbb = taa = tab = tbb = np.float32(0.0)
+        for i in range(batch.start[k], batch.start[k + 1]):
+            length, middle = batch.length[i], batch.middle[i]
+            value, u = batch.density[i] * length, batch.share[i]
+            lever = value * middle
+            square = value * (middle * middle + length * length * np.float32(1 / 12))
+            saa += value
+            sab += lever
+            sbb += square
+            taa += u * value
+            tab += u * lever
+            tbb += u * square
+        batch.sums[k, 0], batch.sums[k, 1], batch.sums[k, 2] = saa, sab, sbb
+        batch.sums[k, 3], batch.sums[k, 4], batch.sums[k, 5] = taa, tab, tbb
+
+
+# Without Python's check of every division the classes go through vector registers.
+@njit(
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+    fastmath={"reassoc", "contract", "nsz", "arcp"},
+)
+def _judge(paths, observed, mixture, first, count, batch):
+    """Find the log densities of a few muons, and their derivatives in what their paths sum up.
+
+    The constant (2π)⁻² is left out. The derivatives are taken as far as the momentum classes
+    allow S, S' and the loss to change.
     """
-    saa, sab, sbb, taa, tab, tbb, loss = project_tilted(
-        paths, field.density, field.rate, mixture.done, n
-    )
-    factor, bend = _highland(saa / _MRAD2_PER_X0)
-    scale, row = factor * mixture.scale[n], mixture.row[n]
-    fixed = observed.fixed[n]
-    # An outlier scatters once, anywhere on the path in the grid.
-    once = mixture.outlier_angle * mixture.outlier_angle
-    half = np.float64(paths.top[n])
-    value, daa, dab, dbb, eaa, eab, ebb, dloss, single = log_density(
-        observed.data[n], observed.noise[n],
-        (scale * saa + fixed[0], scale * sab + fixed[1], scale * sbb + fixed[2]),
-        (scale * taa, scale * tab, scale * tbb),
-        mixture.power[row], mixture.weight[row], mixture.tilt[row], mixture.gain[row],
-        loss - mixture.loss[n], mixture.outlier, once, once * half * half / 3.0,
-    )  # fmt: skip
-    daa, dab, dbb, eaa, eab, ebb = (
-        scale * daa, scale * dab, scale * dbb, scale * eaa, scale * eab, scale * ebb,
-    )  # fmt: skip
-    # The factor changes with the thickness, and all elements with it.
-    whole = daa * saa + dab * sab + dbb * sbb + eaa * taa + eab * tab + ebb * tbb
-    slopes = daa + whole * bend / _MRAD2_PER_X0, dab, dbb, eaa, eab, ebb, dloss
-    return value, slopes, single
+    data, noise, fixed = observed
+    power, weight, tilt, gain = mixture.power, mixture.weight, mixture.tilt, mixture.gain
+    once, outlier = mixture.outlier_angle * mixture.outlier_angle, mixture.outlier
+    for i in range(count):
+        n = first + i
+        row = mixture.row[n]
+        excess = batch.loss[i] - mixture.loss[n]
+        paa, pab, pbb = batch.sums[i, 0], batch.sums[i, 1], batch.sums[i, 2]
+        raa, rab, rbb = batch.sums[i, 3], batch.sums[i, 4], batch.sums[i, 5]
+        factor, bend = _highland(paa / _MRAD2_PER_X0)
+        scale = factor * mixture.scale[n]
+        saa, sab, sbb = (
+            scale * paa + fixed[n, 0],
+            scale * pab + fixed[n, 1],
+            scale * pbb + fixed[n, 2],
+        )
+        taa, tab, tbb = scale * raa, scale * rab, scale * rbb
+        a1, b1 = np.float64(data[n, 0]), np.float64(data[n, 1])
+        a2, b2 = np.float64(data[n, 2]), np.float64(data[n, 3])
+        n0, n1, n2 = np.float64(noise[n, 0]), np.float64(noise[n, 1]), np.float64(noise[n, 2])
+        n3, n4, n5 = np.float64(noise[n, 3]), np.float64(noise[n, 4]), np.float64(noise[n, 5])
+        # An outlier scatters once, anywhere on the path in the grid.
+        half = np.float64(paths.top[n])
+        once_bb = once * half * half / 3.0
+        det1 = (n0 + once) * (n2 + once_bb) - n1 * n1
+        det2 = (n3 + once) * (n5 + once_bb) - n4 * n4
+        far1 = ((n2 + once_bb) * a1 * a1 - 2 * n1 * a1 * b1 + (n0 + once) * b1 * b1) / det1
+        far2 = ((n5 + once_bb) * a2 * a2 - 2 * n4 * a2 * b2 + (n3 + once) * b2 * b2) / det2
+        single = outlier / math.sqrt(det1 * det2) * math.exp(-0.5 * (far1 + far2))
+        total = daa = dab = dbb = eaa = eab = ebb = dloss = 0.0
+        for k in range(power.shape[1]):
+            # exp(gain excess), in a form that vectorises and stays positive.
+            g = gain[row, k]
+            root = max(1.0 + 0.125 * g * excess, 0.5)
+            fourth = root * root * root * root
+            q, c = power[row, k] * fourth * fourth, tilt[row, k]
+            caa, cab, cbb = saa + c * taa, sab + c * tab, sbb + c * tbb
+            vaa, vab, vbb = n0 + q * caa, n1 + q * cab, n2 + q * cbb
+            waa, wab, wbb = n3 + q * caa, n4 + q * cab, n5 + q * cbb
+            v_det, w_det = vaa * vbb - vab * vab, waa * wbb - wab * wab
+            v_inverse, w_inverse = 1.0 / v_det, 1.0 / w_det
+            # Σ⁻¹ d of each plane; the score in Σ is half of Σ⁻¹ d dᵀ Σ⁻¹ - Σ⁻¹.
+            va, vb = (vbb * a1 - vab * b1) * v_inverse, (vaa * b1 - vab * a1) * v_inverse
+            wa, wb = (wbb * a2 - wab * b2) * w_inverse, (waa * b2 - wab * a2) * w_inverse
+            exponent = 0.5 * (a1 * va + b1 * vb + a2 * wa + b2 * wb)
+            part = weight[row, k] * math.sqrt(v_inverse * w_inverse) * exp_minus(exponent)
+            total += part
+            part *= q
+            xaa = part * (va * va - vbb * v_inverse + wa * wa - wbb * w_inverse)
+            xab = part * (va * vb + vab * v_inverse + wa * wb + wab * w_inverse)
+            xbb = part * (vb * vb - vaa * v_inverse + wb * wb - waa * w_inverse)
+            daa += xaa
+            dab += xab
+            dbb += xbb
+            eaa += c * xaa
+            eab += c * xab
+            ebb += c * xbb
+            dloss += g / root * (0.5 * (xaa * caa + xbb * cbb) + xab * cab)
+        total = (1.0 - outlier) * total + single + _LOWEST
+        share = (1.0 - outlier) / total
+        full, half = scale * share, 0.5 * scale * share
+        daa, dab, dbb = half * daa, full * dab, half * dbb
+        eaa, eab, ebb = half * eaa, full * eab, half * ebb
+        # Highland's factor changes with the thickness, and all elements with it.
+        whole = daa * paa + dab * pab + dbb * pbb + eaa * raa + eab * rab + ebb * rbb
+        slopes = batch.slopes
+        slopes[i, 0] = daa + whole * bend / _MRAD2_PER_X0
+        slopes[i, 1], slopes[i, 2] = dab, dbb
+        slopes[i, 3], slopes[i, 4], slopes[i, 5] = eaa, eab, ebb
+        slopes[i, 6] = share * dloss
+        batch.value[i], batch.single[i] = math.log(total), single / total
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _slope(slopes, rate_slope, u, length, middle):
-    """Derivative of a muon's log density in the density of a voxel, over the length in it."""
-    daa, dab, dbb, eaa, eab, ebb, dloss = slopes
-    square = middle * middle + length * length / 12.0
-    scattered = daa + u * eaa + middle * (dab + u * eab) + square * (dbb + u * ebb)
-    return scattered + dloss * rate_slope
+@njit(cache=True, nogil=True)
+def _take(paths, observed, mixture, field, first, last, batch):
+    """Find the log densities of a few muons, and their derivatives."""
+    _gather(paths, mixture.done, field, first, last, batch)
+    _sum(batch, last - first)
+    _judge(paths, observed, mixture, first, last - first, batch)
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
+def _score(batch, count):
+    """Fill the derivatives of muons' log densities in the densities of their voxels."""
+    slopes = batch.slopes
+    for k in range(count):
+        daa, dab, dbb = slopes[k, 0], slopes[k, 1], slopes[k, 2]
+        eaa, eab, ebb, dloss = slopes[k, 3], slopes[k, 4], slopes[k, 5], slopes[k, 6]
+        for i in range(batch.start[k], batch.start[k + 1]):
+            length, middle, u = batch.length[i], batch.middle[i], batch.share[i]
+            square = middle * middle + length * length * np.float32(1 / 12)
+            scattered = daa + u * eaa + middle * (dab + u * eab) + square * (dbb + u * ebb)
+            batch.score[i] = length * (scattered + dloss * batch.slope[i])
 
 
 @njit(cache=True, nogil=True)
@@ -242,25 +284,26 @@ def likelihood(paths, observed, mixture, field, first, last, gradient):
     paths : Paths
     observed : Observed
     mixture : Mixture
-    field : Field
-        The volume; what a change of density does to losses and thicknesses is in the gradient.
+    field : ndarray, shape (voxels, 4) float32
+        The volume: scattering density [mrad²/mm], momentum lost [GeV/mm], the derivative of that
+        in the density, nothing. What a change of density does to losses and thicknesses is in
+        the gradient.
     first, last : int
         Range of muons.
     gradient : ndarray, shape (voxels,) float64
         Receives the sum.
     """
     total = 0.0
-    for n in range(first, last):
-        value, slopes, _ = _muon(paths, observed, mixture, field, n)
-        total += value
-        t = np.float64(paths.top[n])
-        for m in range(paths.first[n], paths.first[n + 1]):
-            length, voxel = np.float64(paths.length[m]), paths.voxel[m]
-            u = np.float64(mixture.done[m]) * (1.0 / 255.0) - 0.5
-            gradient[voxel] += length * _slope(
-                slopes, field.rate_slope[voxel], u, length, t - 0.5 * length
-            )
-            t -= length
+    batch = _room(paths, first, last)
+    for begin in range(first, last, BATCH):
+        end = min(begin + BATCH, last)
+        _take(paths, observed, mixture, field, begin, end, batch)
+        _score(batch, end - begin)
+        for n in range(begin, end):
+            total += batch.value[n - begin]
+            shift = batch.start[n - begin] - paths.first[n]
+            for m in range(paths.first[n], paths.first[n + 1]):
+                gradient[np.uint64(paths.voxel[m])] += batch.score[np.uint64(m + shift)]
     return total
 
 
@@ -277,20 +320,25 @@ def information(paths, observed, mixture, field, first, last, squares, muons):
     muons : ndarray of integer, shape (voxels,)
         Receives the number of paths.
     """
-    for n in range(first, last):
-        _, slopes, _ = _muon(paths, observed, mixture, field, n)
-        t = np.float64(paths.top[n])
-        for m in range(paths.first[n], paths.first[n + 1]):
-            length, voxel = np.float64(paths.length[m]), paths.voxel[m]
-            u = np.float64(mixture.done[m]) * (1.0 / 255.0) - 0.5
-            score = length * _slope(slopes, field.rate_slope[voxel], u, length, t - 0.5 * length)
-            squares[voxel] += score * score
-            muons[voxel] += 1
-            t -= length
+    batch = _room(paths, first, last)
+    for begin in range(first, last, BATCH):
+        end = min(begin + BATCH, last)
+        _take(paths, observed, mixture, field, begin, end, batch)
+        _score(batch, end - begin)
+        for n in range(begin, end):
+            shift = batch.start[n - begin] - paths.first[n]
+            for m in range(paths.first[n], paths.first[n + 1]):
+                score = np.float64(batch.score[m + shift])
+                squares[paths.voxel[m]] += score * score
+                muons[paths.voxel[m]] += 1
 
 
 @njit(cache=True, nogil=True)
 def outliers(paths, observed, mixture, field, first, last, probability):
     """Fill the probability (m,) of muons ``first`` to ``last`` to be outliers, given a volume."""
-    for n in range(first, last):
-        _, _, probability[n - first] = _muon(paths, observed, mixture, field, n)
+    batch = _room(paths, first, last)
+    for begin in range(first, last, BATCH):
+        end = min(begin + BATCH, last)
+        _take(paths, observed, mixture, field, begin, end, batch)
+        for n in range(begin, end):
+            probability[n - first] = batch.single[n - begin]

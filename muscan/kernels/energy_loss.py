@@ -60,16 +60,6 @@ class LossTables(NamedTuple):
 
 
 @njit(**KERNEL)
-def draw_decay_length(rng: np.random.Generator, p: float) -> float:
-    """Return the path [mm] that a free muon of constant momentum p [GeV] covers until it decays.
-
-    The mean is c τ p / m (6.2 km at 1 GeV). With energy loss, use the momentum of each piece and
-    let the exposure ``Σ length / (c τ p / m)`` reach one exponential draw.
-    """
-    return rng.standard_exponential() * MUON_DECAY_LENGTH * p / MUON_MASS
-
-
-@njit(**KERNEL)
 def largest_transfer(p: float, energy: float) -> float:
     """Return the largest kinetic energy [GeV] that a muon gives to an electron at rest."""
     ratio = ELECTRON_MASS / MUON_MASS

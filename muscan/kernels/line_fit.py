@@ -56,33 +56,6 @@ Packed = tuple[float, float, float, float, float, float, float, float, float, fl
 Line = tuple[float, float, float, float, float, float]
 
 
-@njit(**KERNEL)
-def propagate_cov(cov: FloatArray, distance: float, out: FloatArray) -> None:
-    """Carry a track's covariance along the track, in vacuum.
-
-    Parameters
-    ----------
-    cov : (4, 4) float
-        Covariance of (offset e1, offset e2, angle e1, angle e2) [mm, rad].
-    distance : float
-        How far along the direction of motion [mm]; negative is backwards.
-    out : (4, 4) float
-        Receives F cov Fᵀ with F = [[1, distance], [0, 1]]; may be `cov` itself.
-    """
-    for i in range(2):
-        for j in range(i, 2):
-            both = cov[i, j + 2] + cov[j, i + 2]
-            value = cov[i, j] + distance * (both + distance * cov[i + 2, j + 2])
-            out[i, j] = value
-            out[j, i] = value
-    for i in range(2):
-        for j in range(2):
-            value = cov[i, j + 2] + distance * cov[i + 2, j + 2]
-            out[i, j + 2] = value
-            out[j + 2, i] = value
-            out[i + 2, j + 2] = cov[i + 2, j + 2]
-
-
 @njit(**PART)
 def _step(state: State, cov: Packed, step: float, power: float) -> tuple[State, Packed]:
     """Carry a state along the reference line, with the scattering of a medium on the way."""

@@ -165,6 +165,18 @@ def merge(paths, parent, start, step, merged, first, last):
 
 
 @njit(cache=True, nogil=True)
+def pick(paths, order, picked, first, last):
+    """Fill the paths of muons ``order[first:last]``, with ``picked.first`` set."""
+    for i in range(first, last):
+        n = order[i]
+        shift = picked.first[i] - paths.first[n]
+        picked.top[i] = paths.top[n]
+        for m in range(paths.first[n], paths.first[n + 1]):
+            picked.voxel[m + shift] = paths.voxel[m]
+            picked.length[m + shift] = paths.length[m]
+
+
+@njit(cache=True, nogil=True)
 def project(paths, density, n):
     """Return the elements of S of one muon's path through a volume [mrad², mm]."""
     saa = sab = sbb = 0.0

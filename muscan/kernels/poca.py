@@ -64,18 +64,6 @@ def closest_approach(px, py, pz, ux, uy, uz, qx, qy, qz, wx, wy, wz):
 
 
 @njit(cache=True, nogil=True)
-def closest_approaches(p, u, q, w, points, angles):
-    """Fill the midpoints (n, 3) [mm] and angles (n,) [rad] of pairs of lines, all (n, 3)."""
-    for n in range(p.shape[0]):
-        x, y, z, _, _, angle = closest_approach(
-            p[n, 0], p[n, 1], p[n, 2], u[n, 0], u[n, 1], u[n, 2],
-            q[n, 0], q[n, 1], q[n, 2], w[n, 0], w[n, 1], w[n, 2],
-        )  # fmt: skip
-        points[n, 0], points[n, 1], points[n, 2] = x, y, z
-        angles[n] = angle
-
-
-@njit(cache=True, nogil=True)
 def vertices(grid, p, u, q, w, counts, sums):
     """Add pairs of lines at the voxels of their vertices, without spread or track errors.
 

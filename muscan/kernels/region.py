@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from muscan.kernels.exponential import exp_minus
 from muscan.kernels.ways import BINS
 
 _LOWEST = 1e-290
@@ -174,22 +175,6 @@ def box_power(momenta, bins, split, incoming, powers):
         powers[k] = _power(max(incoming[k] - lost, momenta.lowest))
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _decay(x):
-    """exp(-x) for x >= 0 to 1e-5 relative, and 0 beyond 80, in a form that vectorises."""
-    y = -x * (1.0 / 256.0)
-    e = 1.0 + y * (1.0 + y * (1 / 2 + y * (1 / 6 + y * (1 / 24 + y * (1 / 120 + y * (1 / 720))))))
-    e *= e
-    e *= e
-    e *= e
-    e *= e
-    e *= e
-    e *= e
-    e *= e
-    e *= e
-    return e if x < 80.0 else 0.0
-
-
 @njit(cache=True, nogil=True)
 def outlier_density(ways, n, momenta):
     """Density of one muon as an outlier: a single scatter, or two tracks that are not one muon's.
@@ -256,7 +241,7 @@ def mixture_log_density(data, noise, weight, s, after, aa, ab, bb, single, outli
         w_inverse = 1.0 / (waa * wbb - wab * wab)
         exponent = 0.5 * v_inverse * (vbb * a1 * a1 - 2.0 * vab * a1 * b1 + vaa * b1 * b1)
         exponent += 0.5 * w_inverse * (wbb * a2 * a2 - 2.0 * wab * a2 * b2 + waa * b2 * b2)
-        total += weight[k] * math.sqrt(v_inverse * w_inverse) * _decay(exponent)
+        total += weight[k] * math.sqrt(v_inverse * w_inverse) * exp_minus(exponent)
     return math.log((1.0 - outlier) * total + outlier * single + _LOWEST)
 
 
@@ -389,7 +374,7 @@ def _score(data, noise, weight, s, single, outlier, share):
         va, vb = (vbb * a1 - vab * b1) * v_inverse, (vaa * b1 - vab * a1) * v_inverse
         wa, wb = (wbb * a2 - wab * b2) * w_inverse, (waa * b2 - wab * a2) * w_inverse
         exponent = 0.5 * (a1 * va + b1 * vb + a2 * wa + b2 * wb)
-        part = (1.0 - outlier) * weight[k] * math.sqrt(v_inverse * w_inverse) * _decay(exponent)
+        part = (1.0 - outlier) * weight[k] * math.sqrt(v_inverse * w_inverse) * exp_minus(exponent)
         total += part
         share[0, k] = 0.5 * part * (va * va - vbb * v_inverse + wa * wa - wbb * w_inverse)
         share[1, k] = part * (va * vb + vab * v_inverse + wa * wb + wab * w_inverse)

@@ -215,11 +215,6 @@ def template_names() -> dict[str, Path]:
     return resources.names("scenes/customs")
 
 
-def is_template(path: Path) -> bool:
-    """Return whether a scene file has anything to draw."""
-    return not _read(path).is_fixed
-
-
 def _read(scene: str | Path) -> _Template:
     path = _find(scene)
     text = toml.read_text(path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from muscan.model.detector import Detector, Panel, parse_detector
+from muscan.model.detector import Detector, Panel
 from muscan.model.layout import Technology
 from muscan.model.toml_writer import to_toml
 
@@ -60,11 +60,6 @@ def layout_text(
         text = to_toml({"panel": [_entry(panel, technology_name)]}).lstrip("\n")
         parts.append("\n" + _comment((panel_notes or {}).get(panel.name, "")) + text)
     return "".join(parts)
-
-
-def with_text(detector: Detector, **notes: Any) -> Detector:
-    """Return a detector as its written layout says it is; ``notes`` as in `layout_text`."""
-    return parse_detector(layout_text(detector, **notes), detector.name)
 
 
 def _header(name: str) -> str:

@@ -37,13 +37,19 @@ AIR_DENSITY: Final = SCATTERING_DENSITY_X0_MRAD2 / AIR_X0_CM / MM_PER_CM
 #: (Phys. Rev. 84:634, 1951) gives for Molière's theory, for 10 mm of plastic scintillator
 #: (χc² = 0.545 MeV²/p², B = 11.2) over (15 MeV/p)² 10 mm/424 mm. Used for panels and air.
 FIXED_FACTOR: Final = 0.52
+#: Fraction of muons that scatter once by any angle, decay, or were paired wrongly.
+OUTLIER_FRACTION: Final = 0.003
+#: Rms per plane of the angle of such a muon [mrad].
+OUTLIER_ANGLE: Final = 100.0
 #: Cosines of the angle to a panel's normal for which the errors are tabulated.
 _COSINES: Final = np.linspace(0.05, 1.0, 39)
-#: Scattering density [mrad²/cm] and momentum loss of a 3 GeV muon [MeV/cm] of common matter
-#: (PDG 2024: water, concrete, aluminium, iron, copper, lead, tungsten, uranium). Between them the
-#: loss goes by interpolation of the logarithms, below water in proportion to the density.
+#: Scattering density [mrad²/cm], momentum loss of a 3 GeV muon and loss at the minimum of
+#: ionisation [MeV/cm] of common matter (PDG 2024: water, concrete, aluminium, iron, copper, lead,
+#: tungsten, uranium). Between them the loss goes by interpolation of the logarithms, below water
+#: in proportion to the density.
 _LOSS_DENSITY: Final = np.array([0.69, 2.16, 2.81, 14.2, 17.4, 44.5, 71.4, 79.0])
 _LOSS_MEV_CM: Final = np.array([2.30, 4.64, 5.19, 13.9, 15.4, 16.5, 28.1, 26.6])
+_LEAST_LOSS_MEV_CM: Final = np.array([1.992, 3.94, 4.36, 11.42, 12.57, 12.73, 22.1, 20.5])
 
 
 def momentum_loss(density: FloatArray) -> FloatArray:
@@ -60,8 +66,28 @@ def momentum_loss(density: FloatArray) -> FloatArray:
         Loss [GeV/mm] in common matter of that scattering density, which is a guess of the
         material: light for little scattering, metals for much.
     """
+    return _interpolated(density, _LOSS_MEV_CM)
+
+
+def least_loss(density: FloatArray) -> FloatArray:
+    """Return the loss at the minimum of ionisation in matter of a scattering density.
+
+    Parameters
+    ----------
+    density : ndarray
+        Scattering density [mrad²/mm].
+
+    Returns
+    -------
+    ndarray
+        Loss [GeV/mm] in common matter of that scattering density.
+    """
+    return _interpolated(density, _LEAST_LOSS_MEV_CM)
+
+
+def _interpolated(density: FloatArray, losses_MeV_cm: FloatArray) -> FloatArray:
     quoted = np.maximum(density * MM_PER_CM, 1e-9)
-    loss = np.exp(np.interp(np.log(quoted), np.log(_LOSS_DENSITY), np.log(_LOSS_MEV_CM)))
+    loss = np.exp(np.interp(np.log(quoted), np.log(_LOSS_DENSITY), np.log(losses_MeV_cm)))
     loss *= np.minimum(quoted / _LOSS_DENSITY[0], 1.0)
     return np.asarray(loss * 1e-3 / MM_PER_CM)
 

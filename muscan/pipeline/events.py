@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 from muscan import io
 from muscan.errors import InputError
@@ -22,10 +22,6 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
-@overload
-def simulate(scene: PathLike | Scene = ..., *, output: None = None, **options: Any) -> Hits: ...
-@overload
-def simulate(scene: PathLike | Scene = ..., *, output: PathLike, **options: Any) -> Path: ...
 def simulate(
     scene: PathLike | Scene = "container",
     *,

@@ -14,7 +14,7 @@ from muscan.kernels import ways as way_kernel
 from muscan.kernels.region import Momenta
 from muscan.kernels.ways import Ways
 from muscan.model.region import RegionFit
-from muscan.reconstruction.ways import least_loss
+from muscan.model.track_errors import least_loss
 from muscan.units import MM_PER_CM
 
 FloatArray = NDArray[np.float64]

@@ -10,11 +10,15 @@ from numpy.typing import NDArray
 from muscan.kernels.traversal import Grid
 from muscan.model.volume import VoxelGrid
 
+_Column = NDArray[np.float32]
+#: Positions and directions of incoming and of outgoing tracks, as kernels take them.
+Lines = tuple[_Column, _Column, _Column, _Column]
+
 
 def kernel_grid(grid: VoxelGrid) -> Grid:
     """Return a grid in the form that kernels take."""
-    lower, spacing = (tuple(map(float, values)) for values in (grid.lower, grid.spacing))
-    return Grid(*lower, *spacing, *map(int, grid.shape))
+    numbers: tuple[Any, ...] = (*map(float, grid.lower), *map(float, grid.spacing))
+    return Grid(*numbers, *map(int, grid.shape))
 
 
 def coarser_grid(grid: VoxelGrid) -> VoxelGrid:

@@ -114,6 +114,10 @@ class DealtProblem(Problem):
         probable, expected = self.team.total(_outlier_numbers, self.held, mixture, density)
         return float(probable), float(expected)
 
+    def by_place(self) -> DealtProblem:
+        """Return as `Problem.by_place`; each worker orders its own muons."""
+        return replace(self, held=self.team.derive(_by_place, self.held))
+
     def coarser(self, start: int = 0, step: int = 1) -> DealtProblem:
         """Return as `Problem.coarser`; each worker joins the voxels of its own muons' paths."""
         grid, parent = coarser_grid(self.grid), parents(self.grid)
@@ -212,6 +216,10 @@ def _information(
 
 def _outlier_numbers(kept: Kept, origin: Origin, density: FloatArray) -> tuple[float, float]:
     return kept.problem.outlier_numbers(density, kept.mixture(origin))
+
+
+def _by_place(kept: Kept) -> Kept:
+    return Kept(kept.problem.by_place(), kept.first)
 
 
 def _coarser(kept: Kept, start: int, step: int) -> Kept:

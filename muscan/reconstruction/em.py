@@ -81,17 +81,15 @@ def choose_weight(problem: Problem) -> tuple[float, FloatArray]:
     return best
 
 
-def _begin(problem: Problem, smoothing: float | None) -> tuple[float, FloatArray]:
-    """Return the prior's weight, and where to start: the image in voxels of twice the size."""
+def _begin(problem: Problem, weight: float, logs: FloatArray | None) -> FloatArray:
+    """Return where to start: the image in voxels of twice the size, which may be given about."""
     coarse = problem.coarser()
-    if smoothing is None:
-        weight, logs = choose_weight(problem)
-    else:
-        weight, logs = smoothing, np.full(coarse.muons.voxels, np.log(START))
+    if logs is None:
+        logs = np.full(coarse.muons.voxels, np.log(START))
         logs = _advance(coarse, logs, COARSE_SCALE * weight, COARSE_STEPS)
     logs = _advance(coarse, logs, COARSE_SCALE * weight, COARSE_STEPS)
     fine = finer(logs.reshape(coarse.grid.shape), problem.grid.shape)
-    return weight, np.ascontiguousarray(fine).ravel()
+    return np.ascontiguousarray(fine).ravel()
 
 
 def _advance(problem: Problem, logs: FloatArray, weight: float, limit: int) -> FloatArray:
@@ -174,20 +172,25 @@ def em(
     else:
         muons = prepare(scatters, grid, momentum, detector, workers)
         problem = Problem(muons, MomentumModel(muons, spectrum), grid, workers, known)
-    weight, start = _begin(problem, smoothing)
+    logs = None
+    if smoothing is None:
+        smoothing, logs = choose_weight(problem)
+    # The halves that choose the weight are of muons as they came, and small enough for caches.
+    problem = problem.by_place()
+    start = _begin(problem, smoothing, logs)
     tolerance *= max(1.0, len(problem.muons) / 1e5)
-    last, gains, ended = _maximise(problem, start, weight, iterations, tolerance, callback)
+    last, gains, ended = _maximise(problem, start, smoothing, iterations, tolerance, callback)
     volume = _volume(
         problem,
         last.point,
-        weight,
+        smoothing,
         {
             "iterations": len(gains),
             "converged": bool(ended),
             "convergence_nats": float(max(last.promise, last.gain)),
             "remaining_nats": remaining(gains),
             "objective_nats": float(last.value),
-            "smoothing": float(weight),
+            "smoothing": float(smoothing),
             "n_scatters": len(problem.muons),
             "momentum": momentum,
         },

@@ -17,14 +17,13 @@ from muscan.model.spectrum import (
     scattering_power,
     sea_level_spectrum,
 )
+from muscan.model.track_errors import OUTLIER_ANGLE, OUTLIER_FRACTION
 from muscan.reconstruction import lanes
 from muscan.reconstruction.muons import (
     ERROR_NODES,
     ERROR_WEIGHTS,
     LOSSES,
     MAX_RELATIVE_ERROR,
-    OUTLIER_ANGLE,
-    OUTLIER_FRACTION,
     Muons,
 )
 
@@ -137,7 +136,7 @@ class MomentumModel:
         self._measured = np.isfinite(muons.momentum) & ~(error > MAX_RELATIVE_ERROR)
         self._error = np.where(np.isfinite(error), error, 0.0)
 
-    def of(self, muons: Muons, rows: slice) -> MomentumModel:
+    def of(self, muons: Muons, rows: slice | NDArray[np.int64]) -> MomentumModel:
         """Return the model of some of the muons, given by ``rows``, on other paths."""
         other = copy(self)
         other._muons = muons
@@ -182,7 +181,10 @@ class MomentumModel:
             end = np.maximum(start - loss[known], EXIT_MOMENTUM_GEV)
             scale[known] *= np.sqrt(scattering_power(end) / scattering_power(start))
         return Mixture(
-            *(np.ascontiguousarray(table) for table in (power, weight, slope, gain)),
+            np.ascontiguousarray(power),
+            np.ascontiguousarray(weight),
+            np.ascontiguousarray(slope),
+            np.ascontiguousarray(gain),
             row.astype(np.int32),
             LOSSES[column].astype(np.float32),
             scale.astype(np.float32),
@@ -191,7 +193,9 @@ class MomentumModel:
             OUTLIER_ANGLE,
         )
 
-    def _known_rows(self, known: NDArray[np.bool_]) -> tuple[NDArray[np.int64], ...]:
+    def _known_rows(
+        self, known: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
         """Rows of classes for measured momenta, rounded to 1 % in p and 5 % in its error.
 
         The error's nodes are weighted by the spectrum: a momentum measured within 30 % is more

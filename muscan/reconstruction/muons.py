@@ -19,12 +19,8 @@ from muscan.model.events import Scatters
 from muscan.model.track_errors import AIR_DENSITY, FIXED_FACTOR, PanelScattering
 from muscan.model.volume import VoxelGrid
 from muscan.reconstruction import lanes
-from muscan.reconstruction.common import kernel_grid
+from muscan.reconstruction.common import Lines, kernel_grid
 
-#: Fraction of muons that scatter once by any angle, decay, or were paired wrongly.
-OUTLIER_FRACTION = 0.003
-#: Rms per plane of the angle of such a muon [mrad].
-OUTLIER_ANGLE = 100.0
 #: Losses [GeV] for which the powers of the momentum classes are tabulated.
 LOSSES = np.concatenate([[0.0], np.geomspace(0.005, 8.0, 60)])
 #: Nodes and weights of a measured momentum's error (Gauss-Hermite, in units of its sigma).
@@ -254,6 +250,26 @@ def merge_voxels(
     )
 
 
+def rearrange(muons: Muons, order: NDArray[np.int64], workers: int | None = None) -> Muons:
+    """Return the muons in another order, given the row of each."""
+    paths = empty_paths(np.diff(muons.paths.first)[order])
+    shares = lanes.bounds(len(order))
+    lanes.run(
+        lambda lane: path_kernel.pick(muons.paths, order, paths, *shares[lane]),
+        lanes.LANES,
+        workers,
+    )
+    return Muons(
+        paths=paths,
+        observed=Observed(*(values[order] for values in muons.observed)),
+        momentum=muons.momentum[order],
+        sigma=muons.sigma[order],
+        cosine=muons.cosine[order],
+        voxels=muons.voxels,
+        event_id=muons.event_id[order],
+    )
+
+
 def empty_paths(counts: NDArray[np.int64]) -> Paths:
     """Return paths to be filled, given the number of voxels on each."""
     first = np.concatenate([[0], np.cumsum(counts)])
@@ -265,7 +281,7 @@ def empty_paths(counts: NDArray[np.int64]) -> Paths:
     )
 
 
-def _lines(part: Scatters) -> tuple[NDArray[np.float32], ...]:
+def _lines(part: Scatters) -> Lines:
     return part.in_position, part.in_direction, part.out_position, part.out_direction
 
 

@@ -30,8 +30,8 @@ def smoothness(log_values: FloatArray, weight: float) -> tuple[float, FloatArray
     """
     gradient, curvature = np.zeros(log_values.size), np.zeros(log_values.size)
     scaled = np.ascontiguousarray(log_values, dtype=float).ravel() / EDGE
-    cost = kernel.edge_cost(scaled, *log_values.shape, gradient, curvature)
-    shape = log_values.shape
+    nx, ny, nz = shape = log_values.shape
+    cost = kernel.edge_cost(scaled, nx, ny, nz, gradient, curvature)
     return (
         weight * cost,
         (weight / EDGE) * gradient.reshape(shape),

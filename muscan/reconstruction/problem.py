@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from muscan.reconstruction import lanes
 from muscan.reconstruction.common import coarser_grid, parents
 from muscan.reconstruction.lbfgs import History, Step, minimise
 from muscan.reconstruction.momenta import MomentumModel
-from muscan.reconstruction.muons import Muons, merge_voxels
+from muscan.reconstruction.muons import Muons, merge_voxels, rearrange
 from muscan.reconstruction.prior import smoothness
 from muscan.reconstruction.team import tree_sum
 
@@ -55,14 +55,20 @@ class Problem:
 
     def mixture(self, density: FloatArray) -> kernel.Mixture:
         """Return the momentum classes given what a volume takes of the momenta."""
-        return self.momenta.mixture(self.field(density).rate, self.workers)
+        rate = momentum_loss(density) if self.loss_rate is None else self.loss_rate
+        return self.momenta.mixture(rate, self.workers)
 
-    def field(self, density: FloatArray) -> kernel.Field:
-        """Return a volume with what it takes of the momenta."""
+    def field(self, density: FloatArray) -> NDArray[np.float32]:
+        """Return a volume with what it takes of the momenta, as the kernels want it."""
+        field = np.zeros((len(density), 4), np.float32)
+        field[:, 0] = density
         if self.loss_rate is not None:
-            return kernel.Field(density, self.loss_rate, np.zeros(len(density)))
+            field[:, 1] = self.loss_rate
+            return field
         rate, step = momentum_loss(density), 1e-3 * density
-        return kernel.Field(density, rate, (momentum_loss(density + step) - rate) / step)
+        field[:, 1] = rate
+        field[:, 2] = (momentum_loss(density + step) - rate) / step
+        return field
 
     def outliers(self, density: FloatArray, mixture: kernel.Mixture) -> FloatArray:
         """Return the probability of each muon to be an outlier, given a volume, shape (n,)."""
@@ -164,6 +170,18 @@ class Problem:
 
         # Voxels that tell nothing yet may move once others have; hence the floor.
         yield from minimise(objective, start, squares * matter**2 + bend + 1e-3, history)
+
+    def by_place(self) -> Problem:
+        """Return the problem with the muons of each lane ordered by where their paths are.
+
+        Neighbours then find the voxels that they share in the processor's cache.
+        """
+        shares, _ = self._lanes()
+        first, voxel = self.muons.paths.first, self.muons.paths.voxel
+        middle = voxel[(first[:-1] + first[1:]) // 2]
+        order = np.concatenate([a + np.argsort(middle[a:b], kind="stable") for a, b in shares])
+        muons = rearrange(self.muons, order, self.workers)
+        return replace(self, muons=muons, momenta=self.momenta.of(muons, order), shares=shares)
 
     def coarser(self, start: int = 0, step: int = 1) -> Problem:
         """Return the problem with voxels of twice the size, for muons start, start + step, ….

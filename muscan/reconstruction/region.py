@@ -46,8 +46,9 @@ LEVEL_ROUNDS = 2
 #: Least log likelihood ratio of a candidate [nats], and most candidates of a scan.
 THRESHOLD = 8.0
 MOST_CANDIDATES = 60
-#: Of more muons than this, a search uses every second, third, …: a minute of a container shows what
-#: is worth a fit, and the fit has them all. A candidate then needs this log ratio of the muons used.
+#: Of more muons than this, a search uses every second, third, …: a minute of a container shows
+#: what is worth a fit, and the fit has them all. A candidate then needs this log ratio of the
+#: muons used.
 SCAN_MUONS = 150_000
 THRESHOLD_OF_PART = 6.0
 #: Fall of the log likelihood at the ends of a 68 % interval.

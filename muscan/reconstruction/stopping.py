@@ -199,7 +199,7 @@ class StoppingImage:
         return np.asarray(total / np.maximum(number, 1))
 
     def _shaped(self, values: FloatArray) -> FloatArray:
-        return (values - np.log(self._expected)).reshape(self.coarse.shape)
+        return np.asarray(values - np.log(self._expected)).reshape(self.coarse.shape)
 
     def _fine(self, values: FloatArray) -> NDArray[np.float32]:
         shaped = finer(values.reshape(self.coarse.shape), self.grid.shape)

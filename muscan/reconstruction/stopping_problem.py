@@ -22,7 +22,7 @@ from muscan.model.track_errors import AIR_DENSITY, FIXED_FACTOR, highland_factor
 from muscan.model.volume import VoxelGrid
 from muscan.reconstruction import lanes
 from muscan.reconstruction.arrivals import Expected, expect_all, panel_matter
-from muscan.reconstruction.common import kernel_grid
+from muscan.reconstruction.common import Lines, kernel_grid
 from muscan.reconstruction.muons import empty_paths
 from muscan.units import (
     MM_PER_CM,
@@ -298,7 +298,7 @@ def _trace(
     counts = np.empty(len(expected), np.int64)
     shares = lanes.bounds(len(expected))
 
-    def lines(part: Expected) -> tuple[NDArray[np.float32], ...]:
+    def lines(part: Expected) -> Lines:
         return part.start, part.direction, part.end, part.direction
 
     def count(lane: int) -> None:

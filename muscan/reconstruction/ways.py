@@ -24,7 +24,14 @@ from muscan.model.spectrum import (
     class_weights,
     sea_level_spectrum,
 )
-from muscan.model.track_errors import PanelScattering, highland_factor, scattering_density
+from muscan.model.track_errors import (
+    OUTLIER_ANGLE,
+    OUTLIER_FRACTION,
+    PanelScattering,
+    highland_factor,
+    least_loss,
+    scattering_density,
+)
 from muscan.model.volume import VoxelGrid
 from muscan.reconstruction import lanes
 from muscan.reconstruction.muons import (
@@ -32,41 +39,13 @@ from muscan.reconstruction.muons import (
     ERROR_WEIGHTS,
     LOSSES,
     MAX_RELATIVE_ERROR,
-    OUTLIER_ANGLE,
-    OUTLIER_FRACTION,
 )
-from muscan.units import MM_PER_CM, SCATTERING_DENSITY_X0_MRAD2
+from muscan.units import SCATTERING_DENSITY_X0_MRAD2
 
 FloatArray = NDArray[np.float64]
 
 #: Cosines of the zenith angle for which momenta are tabulated.
 COSINES = np.linspace(0.1, 1.0, 19)
-
-
-#: Scattering density [mrad²/cm] and loss at the minimum of ionisation [MeV/cm] of common matter
-#: (PDG 2024: water, concrete, aluminium, iron, copper, lead, tungsten, uranium).
-_LOSS_DENSITY = np.array([0.69, 2.16, 2.81, 14.2, 17.4, 44.5, 71.4, 79.0])
-_LEAST_LOSS_MEV_CM = np.array([1.992, 3.94, 4.36, 11.42, 12.57, 12.73, 22.1, 20.5])
-
-
-def least_loss(density: FloatArray) -> FloatArray:
-    """Return the loss at the minimum of ionisation in matter of a scattering density.
-
-    Parameters
-    ----------
-    density : ndarray
-        Scattering density [mrad²/mm].
-
-    Returns
-    -------
-    ndarray
-        Loss [GeV/mm] in common matter of that scattering density: between the tabulated ones by
-        interpolation of the logarithms, below water in proportion to the density.
-    """
-    quoted = np.maximum(density * MM_PER_CM, 1e-9)
-    loss = np.exp(np.interp(np.log(quoted), np.log(_LOSS_DENSITY), np.log(_LEAST_LOSS_MEV_CM)))
-    loss *= np.minimum(quoted / _LOSS_DENSITY[0], 1.0)
-    return np.asarray(loss * 1e-3 / MM_PER_CM)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from muscan.errors import MissingExtraError
 from muscan.model.alerts import SEVERITIES, AlertReport
 from muscan.model.volume import Volume
-from muscan.reporting import catalogue, interactive
+from muscan.reporting import catalogue, interactive, rendering
 
 #: Alerts beyond this many have no pictures, so that the page stays small enough to mail.
 MAX_PICTURED: Final = 20
@@ -54,20 +53,9 @@ def render(
         If there is no such language, or its file is wrong.
     """
     words = catalogue.load(language)
-    try:
-        import jinja2
-        import matplotlib  # noqa: F401  (what the pictures need, before any is drawn)
-    except ImportError as error:
-        raise MissingExtraError("report", error.name) from error
+    environment = rendering.environment()
     from muscan.reporting import pictures
 
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("muscan.reporting"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     number, interval = _formats(words)
     environment.filters.update(number=number, interval=interval)
     pictured = report.alerts[:MAX_PICTURED]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muscan.errors import MissingExtraError
 from muscan.model.quality import PanelQuality, Quality
+from muscan.reporting import rendering
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,18 +32,7 @@ def render_quality(quality: Quality) -> str:
     MissingExtraError
         If Jinja or Matplotlib is not installed.
     """
-    try:
-        import jinja2
-        import matplotlib  # noqa: F401  (what the pictures need, before any is drawn)
-    except ImportError as error:
-        raise MissingExtraError("report", error.name) from error
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("muscan.reporting"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+    environment = rendering.environment()
     environment.filters["number"] = _number
     shown = quality.panels[:_MOST_PANELS]
     return environment.get_template("quality.html").render(

@@ -138,7 +138,9 @@ def _moliere(material: Material, charge: int) -> tuple[FloatArray, ...]:
     beta2 = _MOMENTUM**2 / (_MOMENTUM**2 + MUON_MASS_GEV**2)
     slow = np.log(_screening(z, beta2[:, None]) / screening)
     correction = -0.5 * np.sum(nuclei * slow, axis=1)
-    largest = energy_loss.largest_transfer.py_func(_MOMENTUM, np.hypot(_MOMENTUM, MUON_MASS_GEV))
+    # Of arrays; where numba is switched off (NUMBA_DISABLE_JIT) the kernel is the plain function.
+    transfer = getattr(energy_loss.largest_transfer, "py_func", energy_loss.largest_transfer)
+    largest = transfer(_MOMENTUM, np.hypot(_MOMENTUM, MUON_MASS_GEV))
     # Transverse q² = 2 m T (1 - T/T_max) with weight 1 - β² T/T_max amounts to a cut here.
     q2_electron = 2 * ELECTRON_MASS_GEV * largest * np.exp(-beta2 / 2)
     return np.array([total, electrons.sum(), smallest, born]), soft, hard, correction, q2_electron

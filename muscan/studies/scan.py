@@ -55,6 +55,7 @@ def study_scan(parameters: Mapping[str, Any]) -> dict[str, Any]:
         seed=_simulation_seed(parameters),
         workers=1,
     )
+    assert isinstance(hits, Hits)  # a path only where an output is named
     seconds = {"simulate": time.process_time() - began}
     return {
         "scanner": hits.detector.name,

@@ -144,7 +144,7 @@ def _find(
     with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
         lengths = np.array(list(pool.map(work, range(len(begins)))), dtype=np.int64)
     rows = close_gaps(out, 2 * begins, lengths)
-    return Found(*(column[:rows] for column in out)), counts.sum(axis=0)
+    return Found._make(column[:rows] for column in out), counts.sum(axis=0)
 
 
 def _empty(rows: int) -> Found:

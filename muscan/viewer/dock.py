@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.qt.threading import FunctionWorker, GeneratorWorker
 from qtpy.QtCore import QTimer
-from qtpy.QtGui import QColor
-from qtpy.QtWidgets import QCheckBox, QFileDialog, QTableWidgetItem
+from qtpy.QtWidgets import QCheckBox, QFileDialog
 
 from muscan import pipeline, plot
 from muscan.errors import MuscanError
@@ -121,28 +120,7 @@ class ScanDock(Panel):
         self._fill_switches()
 
     def _fill_table(self) -> None:
-        chosen = self.table.currentRow()
-        self.table.blockSignals(True)
-        self.table.setRowCount(len(self.alerts))
-        for row, alert in enumerate(self.alerts):
-            mass = alert.mass_kg
-            cells = (
-                str(row + 1),
-                alert.severity,
-                f"{alert.material.name} {alert.material.probability:.0%}",
-                "?" if mass.value is None else f"{mass.value:.3g}",
-                "?" if alert.significance is None else f"{alert.significance:.1f}",
-                str(self.scan.decisions.get(alert.id, {}).get("action", "open")),
-            )
-            red, green, blue, _ = layers.alert_colour(alert, self.scan.decisions)
-            for column, text in enumerate(cells):
-                item = QTableWidgetItem(text)
-                item.setForeground(QColor.fromRgbF(red, green, blue))
-                item.setToolTip(alert.reason)
-                self.table.setItem(row, column, item)
-        if 0 <= chosen < len(self.alerts):
-            self.table.selectRow(chosen)
-        self.table.blockSignals(False)
+        self.show_alerts(self.alerts, self.scan.decisions)
         self._explain()
 
     def _fill_switches(self) -> None:

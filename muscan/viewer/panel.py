@@ -1,10 +1,12 @@
-"""What the dock is made of: its widgets, without what they do."""
+"""What the dock is made of: its widgets and their table, without what they do."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QCheckBox,
@@ -19,10 +21,13 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSlider,
     QTableWidget,
+    QTableWidgetItem,
     QVBoxLayout,
     QWidget,
 )
 
+from muscan.model.alerts import Alert
+from muscan.viewer.layers import alert_colour
 from muscan.viewer.scale import ColourScale
 
 COLUMNS: Final = ("#", "severity", "material", "mass [kg]", "signif.", "decision")
@@ -30,7 +35,7 @@ SLIDER_STEPS: Final = 200
 
 
 class Panel(QWidget):
-    """The widgets of the dock."""
+    """The widgets of the dock, and how the alerts are set out in them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,6 +84,31 @@ class Panel(QWidget):
         self.message.setWordWrap(True)
         self.message.setMinimumHeight(36)
         self._arrange()
+
+    def show_alerts(self, alerts: Sequence[Alert], decisions: Mapping[str, Any]) -> None:
+        """Fill the table, one row an alert; the row that was chosen stays so."""
+        chosen = self.table.currentRow()
+        self.table.blockSignals(True)
+        self.table.setRowCount(len(alerts))
+        for row, alert in enumerate(alerts):
+            mass = alert.mass_kg
+            cells = (
+                str(row + 1),
+                alert.severity,
+                f"{alert.material.name} {alert.material.probability:.0%}",
+                "?" if mass.value is None else f"{mass.value:.3g}",
+                "?" if alert.significance is None else f"{alert.significance:.1f}",
+                str(decisions.get(alert.id, {}).get("action", "open")),
+            )
+            red, green, blue, _ = alert_colour(alert, decisions)
+            for column, text in enumerate(cells):
+                item = QTableWidgetItem(text)
+                item.setForeground(QColor.fromRgbF(red, green, blue))
+                item.setToolTip(alert.reason)
+                self.table.setItem(row, column, item)
+        if 0 <= chosen < len(alerts):
+            self.table.selectRow(chosen)
+        self.table.blockSignals(False)
 
     @staticmethod
     def _slider(low: int, high: int) -> QSlider:

@@ -8,8 +8,6 @@ import pytest
 from muscan.identification.clearance import (
     LARGEST_ANGLE,
     OBJECT_DENSITY,
-    OUTLIER_ANGLE,
-    OUTLIERS,
     _table,
     clearance,
 )
@@ -17,6 +15,7 @@ from muscan.kernels import clearance as kernel
 from muscan.kernels.traversal import Grid
 from muscan.model.events import Scatters
 from muscan.model.spectrum import class_weights, sea_level_spectrum
+from muscan.model.track_errors import OUTLIER_ANGLE, OUTLIER_FRACTION
 from muscan.model.volume import Volume, VoxelGrid
 from muscan.units import RAD2_PER_MM
 
@@ -30,7 +29,9 @@ def density(theta2, x, power, noise=NOISE):
     kept = ((1 - np.exp(-limit / 2 / variance)) * weight).sum()
     core = (np.exp(-theta2 / 2 / variance) / variance * weight).sum() / kept
     far = (OUTLIER_ANGLE * 1e-3) ** 2
-    return np.log((1 - OUTLIERS) * core + OUTLIERS * np.exp(-theta2 / 2 / far) / far)
+    return np.log(
+        (1 - OUTLIER_FRACTION) * core + OUTLIER_FRACTION * np.exp(-theta2 / 2 / far) / far
+    )
 
 
 def scatters_of(points, directions, outgoing):

@@ -8,12 +8,19 @@ from scipy.stats import norm
 from muscan.errors import InputError
 from muscan.identification.match import (
     CATEGORY_PRIOR,
+    MODEL_SPREAD,
+    STOPPING_SPREAD,
     UNKNOWN_PRIOR,
+    Stopping,
     candidates,
+    inseparable,
+    object_posterior,
     posterior,
     range_likelihood,
+    stopping_powers,
 )
 from muscan.model.material import MaterialDatabase
+from muscan.model.survival import stopping_density
 
 
 def best(kinds, density, sigma):
@@ -124,3 +131,78 @@ def test_gases_are_air(materials):
 def test_wrong_priors_are_refused(materials, prior):
     with pytest.raises(InputError):
         candidates(materials, prior)
+
+
+def test_stopping_powers_are_those_of_the_ranges(materials):
+    kinds = candidates(materials)
+    power = dict(zip(kinds.names, stopping_powers(kinds, materials), strict=True))
+    assert power["water"] == pytest.approx(1.0, rel=0.02)  # of another mean excitation energy
+    for name in ("lead", "uranium", "aluminium"):
+        expected = stopping_density(materials[name]) / materials[name].density_g_cm3
+        assert power[name] == pytest.approx(expected)
+    assert np.isnan(power["unknown"])
+
+
+def test_both_channels_are_integrated_over_one_bulk_density(materials):
+    """The posterior odds of two entries against a slow integral over ln density."""
+    kinds = candidates(materials)
+    power = stopping_powers(kinds, materials)
+    density, relative, stopping = 0.6, 0.15, Stopping(0.8, 0.2, power)
+
+    def evidence(name):
+        k = kinds.names.index(name)
+        low, high = np.log(kinds.low[k]), np.log(kinds.high[k])
+
+        def integrand(x):
+            expected = np.exp(x) / kinds.power[k] * power[k]
+            sigma = np.hypot(stopping.sigma, STOPPING_SPREAD * expected)
+            first = norm.pdf(np.log(density), x, np.hypot(relative, MODEL_SPREAD))
+            return first * norm.pdf(stopping.value, expected, sigma)
+
+        return quad(integrand, low, high)[0] / (high - low) * kinds.prior[k]
+
+    probability = object_posterior(kinds, density, relative, stopping)
+    share = dict(zip(kinds.names, probability, strict=True))
+    for name in ("fruit", "juice"):
+        expected = evidence(name) / evidence("water")
+        assert share[name] / share["water"] == pytest.approx(expected, rel=0.02)
+    assert probability.sum() == pytest.approx(1.0)
+    assert share["air"] == 0.0
+
+
+def test_a_stopping_density_that_does_not_fit_speaks_against_a_material(materials):
+    kinds = candidates(materials)
+    power = stopping_powers(kinds, materials)
+    index = kinds.names.index("water")
+    without, fits, not_at_all = (
+        object_posterior(kinds, 0.69, 0.1, stopping)[index]
+        for stopping in (None, Stopping(1.0, 0.1, power), Stopping(4.0, 0.1, power))
+    )
+    assert fits > without > not_at_all
+    assert not_at_all < 0.01
+
+
+@pytest.mark.parametrize(
+    "density, relative, members, others",
+    [
+        (44.5, 0.02, {"lead"}, {"uranium", "steel"}),
+        (60.0, 0.6, {"lead", "uranium", "tungsten"}, {"water", "fruit"}),
+        (0.70, 0.10, {"water", "juice"}, {"aluminium", "lead"}),
+    ],
+)
+def test_what_lambda_does_not_tell_apart(materials, density, relative, members, others):
+    kinds = candidates(materials)
+    probability = object_posterior(kinds, density, relative)
+    found = inseparable(kinds, probability, density, relative)
+    names = {kinds.names[index] for index in found}
+    assert members <= names
+    assert not others & names
+    assert not {"unknown", "air"} & names
+    assert found[0] == probability.argmax()
+    assert (np.diff(probability[found]) <= 0).all()
+
+
+def test_unknown_is_a_group_of_its_own(materials):
+    kinds = candidates(materials)
+    probability = object_posterior(kinds, 5.0, 0.02)
+    assert list(inseparable(kinds, probability, 5.0, 0.02)) == [0]

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import jsonschema
 import numpy as np
@@ -6,6 +7,10 @@ import pytest
 
 from muscan.errors import InputError
 from muscan.identification import identify
+from muscan.identification.background import contrast
+from muscan.identification.match import candidates, inseparable, object_posterior
+from muscan.identification.segment import known_voxels, regions_of
+from muscan.identification.verdict import likely, object_errors, object_stopping
 from muscan.model.alerts import SEVERITIES, alerts_schema
 from muscan.model.events import Run
 
@@ -119,3 +124,72 @@ def test_wrong_input_is_one_clear_error(make_volume, materials):
         identify(make_volume(np.full((5, 5, 5), np.nan)), None, materials)
     with pytest.raises(InputError, match="uranum"):
         identify(make_volume(np.full((5, 5, 5), 1.0)), None, materials, watch=["uranum"])
+
+
+@pytest.fixture(scope="module")
+def iron(make_volume):
+    """A 300 mm cube of iron with its stopping density."""
+    values = np.zeros((20, 20, 16))
+    values[7:13, 7:13, 5:11] = 14.2
+    volume = make_volume(values, sigma=0.3, noise=0.0, run=RUN)
+    stopping = np.where(values > 1, 5.7, 0.0).astype(np.float32)
+    error = np.full(values.shape, 1.0, np.float32)
+    return replace(volume, channels={"stopping": stopping, "stopping_uncertainty": error})
+
+
+def stopping_of(volume, materials, **changes):
+    (region,) = regions_of(volume, contrast(volume, known_voxels(volume)))
+    region = replace(region, **changes)
+    (found,) = object_stopping([region], volume, candidates(materials), materials)
+    return found
+
+
+def test_large_objects_have_a_stopping_density(iron, materials):
+    found = stopping_of(iron, materials)
+    assert found.value == pytest.approx(5.7)
+    assert found.sigma == pytest.approx(1 / np.sqrt(216 / 8))
+    assert stopping_of(iron, materials, volume_mm3=9e5) is None
+
+
+def test_no_stopping_density_where_the_volume_does_not_tell_it(iron, materials):
+    poor = {**iron.channels, "stopping_uncertainty": iron.channels["stopping_uncertainty"] * 100}
+    assert stopping_of(replace(iron, channels=poor), materials) is None
+    blind = {**poor, "stopping_uncertainty": np.full_like(poor["stopping"], np.inf)}
+    assert stopping_of(replace(iron, channels=blind), materials) is None
+    assert stopping_of(replace(iron, channels={}), materials) is None
+
+
+def test_the_stopping_density_is_told_and_matched(iron, materials):
+    with_it, without = (
+        max(identify(volume, None, materials)[0].alerts, key=lambda alert: alert.volume_l)
+        for volume in (iron, replace(iron, channels={}))
+    )
+    assert "stopping density 5.7" in with_it.reason
+    assert "stopping" not in without.reason
+    assert with_it.material.name == without.material.name == "steel"
+    assert with_it.material.probability > without.material.probability
+
+
+def test_objects_in_cargo_are_known_less_well(blocks):
+    region = regions_of(blocks, contrast(blocks, known_voxels(blocks)))[0]
+    region = replace(region, excess=100.0, excess_sigma=17.0)
+    assert object_errors(region).common == 0.0
+    in_air = object_errors(replace(region, chance=0.0, background=0.02))
+    in_cargo = object_errors(replace(region, chance=0.0, background=0.3))
+    assert in_air.common == pytest.approx(0.15)
+    assert in_air.excess_sigma == 17.0
+    assert in_cargo.common == pytest.approx(0.25)
+    assert in_cargo.excess_sigma == pytest.approx(np.hypot(17.0, 20.0))
+    assert in_cargo.relative == pytest.approx(np.hypot(in_air.relative, 0.2))
+
+
+def test_a_group_is_told_with_its_probability(materials):
+    kinds = candidates(materials)
+    probability = object_posterior(kinds, 75.0, 0.2)
+    group = inseparable(kinds, probability, 75.0, 0.2)
+    text = likely(kinds, probability, 75.0, 0.2)
+    assert text.startswith(f"Most probably uranium ({probability[group[0]]:.0%})")
+    assert "tungsten" in text
+    assert f"one of these with {probability[group].sum():.0%}" in text
+    sharp = object_posterior(kinds, 44.0, 0.01)
+    assert likely(kinds, sharp, 44.0, 0.01) == f"Most probably lead ({sharp.max():.0%})."

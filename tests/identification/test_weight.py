@@ -52,6 +52,40 @@ def test_what_the_object_displaced_is_added(materials):
     assert interval.value == pytest.approx(100.0, rel=0.01)
 
 
+def test_what_lambda_and_integral_have_in_common_is_put_right(materials):
+    """Lead seen 1.3 times too dense, and 1.3 times as much of it, by a wrong spectrum."""
+    kinds = candidates(materials)
+    lead = np.eye(len(kinds))[kinds.names.index("lead")]
+    density = 1.3 * 43.9
+    integral = density * 1000.0
+    values = lead, integral, 0.15 * integral, density, 0.0
+    left = object_mass(kinds, *values, relative=0.15)
+    right = object_mass(kinds, *values, relative=0.15, common=0.15)
+    assert left.value == pytest.approx(1.3 * 11.2, rel=0.03)
+    assert right.value == pytest.approx(11.2, rel=0.03)
+    assert right.high - right.low < 0.5 * (left.high - left.low)
+
+
+def test_mass_interval_covers_68_percent_of_what_the_errors_make(materials):
+    kinds = candidates(materials)
+    lead = kinds.names.index("lead")
+    certain = np.eye(len(kinds))[lead]
+    middle = (kinds.low[lead] + kinds.high[lead]) / 2
+    litre, common, own_density, own_integral = 1000.0, 0.15, 0.1, 0.08
+    rng = np.random.default_rng(3)
+    draws = rng.normal(size=(600, 3)) * (common, own_density, own_integral)
+    inside = 0
+    for shared, first, second in draws:
+        density = middle * np.exp(shared + first)
+        integral = middle * litre * np.exp(shared + second)
+        interval = object_mass(
+            kinds, certain, integral, integral * np.hypot(common, own_integral), density, 0.0,
+            relative=float(np.hypot(common, own_density)), common=common,
+        )  # fmt: skip
+        inside += interval.low <= middle * litre / kinds.power[lead] / 1000 <= interval.high
+    assert inside / len(draws) == pytest.approx(0.68, abs=0.07)  # with MODEL_SPREAD on top
+
+
 def test_unknown_material_widens_the_interval(materials):
     kinds = candidates(materials)
     lead = np.eye(len(kinds))[kinds.names.index("lead")]

@@ -12,7 +12,6 @@ from scipy.integrate import quad
 
 from muscan.kernels.energy_loss import (
     RADIATIVE_CUT,
-    draw_decay_length,
     draw_electron,
     draw_radiative,
     draw_soft,
@@ -147,10 +146,3 @@ def test_soft_loss_has_its_moments(rng, mean):
     assert np.var(drawn) == pytest.approx(variance, rel=0.03)
     if mean > 3:
         assert np.mean((drawn - mean) ** 3) == pytest.approx(third, abs=0.08)
-
-
-def test_decay_length(rng):
-    drawn = np.array([draw_decay_length(rng, 0.5) for _ in range(100_000)])
-    expected = 2196.9811 * 299.792458 * 0.5 / MUON  # 3.1 km
-    assert np.mean(drawn) == pytest.approx(expected, rel=0.015)
-    assert np.mean(drawn > expected) == pytest.approx(math.exp(-1), abs=0.006)

@@ -108,21 +108,6 @@ def dense_fit(
     return chi2, end @ best, end @ cov @ end.T
 
 
-def test_propagated_covariance_is_the_matrix_product(rng: np.random.Generator) -> None:
-    root = rng.normal(size=(4, 4))
-    cov = root @ root.T
-    for distance in (-700.0, 0.0, 300.0):
-        jacobian = np.eye(4)
-        jacobian[0, 2] = jacobian[1, 3] = distance
-        out = np.empty((4, 4))
-        lf.propagate_cov(cov, distance, out)
-        np.testing.assert_allclose(out, jacobian @ cov @ jacobian.T, rtol=1e-12)
-    same = cov.copy()
-    lf.propagate_cov(same, 300.0, same)
-    lf.propagate_cov(same, -300.0, same)
-    np.testing.assert_allclose(same, cov, rtol=1e-9)
-
-
 def test_three_level_planes_have_the_closed_form_covariance() -> None:
     z = np.array([600.0, 300.0, 0.0])
     planes = table(np.column_stack([np.zeros((3, 2)), z]))

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from muscan.kernels.poca import accumulate, closest_approach, closest_approaches, vertices
+from muscan.kernels.poca import accumulate, closest_approach, vertices
 from muscan.kernels.traversal import Grid, locate
 
 seeds = st.integers(0, 2**32 - 1)
@@ -30,11 +30,10 @@ def twin(p, u, q, w):
 
 def test_matches_least_squares():
     p, u, q, w = lines(np.random.default_rng(1), 50)
-    points, angles = np.empty((50, 3)), np.empty(50)
-    closest_approaches(p, u, q, w, points, angles)
     for n in range(50):
-        assert points[n] == pytest.approx(twin(p[n], u[n], q[n], w[n]), abs=1e-6)
-    assert angles == pytest.approx(np.arccos(np.einsum("ij,ij->i", u, w)), rel=1e-6)
+        *point, _, _, angle = closest_approach(*p[n], *u[n], *q[n], *w[n])
+        assert point == pytest.approx(twin(p[n], u[n], q[n], w[n]), abs=1e-6)
+        assert angle == pytest.approx(np.arccos(u[n] @ w[n]), rel=1e-6)
 
 
 def test_small_angles_do_not_cancel():

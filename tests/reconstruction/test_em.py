@@ -181,6 +181,24 @@ def test_larger_voxels_see_the_same_muons(scan):
     assert slope == pytest.approx(summed, rel=0.01, abs=1e-3 * np.abs(summed).max())
 
 
+def test_muons_ordered_by_place_say_the_same(scan, load):
+    muons = prepare(scan[0], GRID)
+    shares = ((0, 3000), (3000, len(muons)))
+    problem = Problem(muons, MomentumModel(muons), GRID, shares=shares)
+    ordered = problem.by_place()
+    for first, last in shares:
+        own = np.sort(ordered.muons.event_id[first:last])
+        assert np.array_equal(own, np.sort(muons.event_id[first:last]))
+        paths = ordered.muons.paths
+        middle = (paths.first[first:last] + paths.first[first + 1 : last + 1]) // 2
+        assert (np.diff(paths.voxel[middle]) >= 0).all()
+    density = load.ravel() / 10
+    value, gradient = problem.likelihood(density, problem.mixture(density))
+    found, slope = ordered.likelihood(density, ordered.mixture(density))
+    assert found == pytest.approx(value, rel=1e-9)
+    assert slope == pytest.approx(gradient, rel=1e-6, abs=1e-6 * np.abs(gradient).max())
+
+
 def test_minimise_goes_on_with_what_it_learnt():
     scales = np.geomspace(1, 1e3, 30)
 

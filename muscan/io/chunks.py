@@ -11,7 +11,7 @@ import os
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import h5py
 import numpy as np
@@ -27,6 +27,42 @@ FILTERS: Final = {"compression": "gzip", "compression_opts": LEVEL, "shuffle": T
 _WORTH_BYTES: Final = 1 << 19
 #: Filter mask of a chunk without shuffle and without gzip.
 _BOTH: Final = 0b11
+
+
+class ChunkPlace(NamedTuple):
+    """Where a chunk lies in its file.
+
+    Attributes
+    ----------
+    offset, size : int
+        Of its bytes.
+    mask : int
+        Filters that were left out.
+    """
+
+    offset: int
+    size: int
+    mask: int
+
+
+def place_of(dataset: h5py.Dataset, row: int) -> ChunkPlace:
+    """Return the place of the chunk that begins with a row of a one-dimensional dataset."""
+    found = dataset.id.get_chunk_info_by_coord((row,))
+    return ChunkPlace(int(found.byte_offset), int(found.size), int(found.filter_mask))
+
+
+def unpack(content: bytes, dtype: np.dtype[Any], mask: int) -> NDArray[Any]:
+    """Return the values of a chunk as it is stored.
+
+    Raises
+    ------
+    ValueError, zlib.error
+        If it is damaged.
+    """
+    if mask == _BOTH:
+        return np.frombuffer(content, dtype)
+    planes = np.frombuffer(zlib.decompress(content), np.uint8)
+    return np.ascontiguousarray(planes.reshape(dtype.itemsize, -1).T).view(dtype).ravel()
 
 
 def write_rows(parts: list[tuple[h5py.Dataset, NDArray[Any]]], start: int) -> None:

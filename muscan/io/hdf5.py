@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from muscan.errors import InputError
 from muscan.io import schema, superblock
 from muscan.io.atomic import whole_file
-from muscan.io.chunks import FILTERS, write_rows
+from muscan.io.chunks import FILTERS, ChunkPlace, place_of, write_rows
 from muscan.io.heaps import damaged_heap
 from muscan.io.sink import Sink
 from muscan.model.detector import Detector, parse_detector
@@ -282,6 +282,10 @@ class TableWriter:
         if self._sink is not None:
             self._sink.check()
         self.rows += len(rows)
+
+    def places(self, row: int) -> tuple[ChunkPlace, ...]:
+        """Return where the chunks that begin with a row lie in the file, in columns' order."""
+        return tuple(place_of(dataset, row) for dataset in self._datasets)
 
     def flush(self) -> None:
         """Hand the rows over to the operating system, in the order of the columns."""

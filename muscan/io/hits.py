@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from muscan.errors import InputError
 from muscan.io import hdf5, schema
-from muscan.io.checksums import blocks_of
+from muscan.io.checksums import Blocks, blocks_of
 from muscan.io.hit_reader import HitReader, extent_of
+from muscan.io.journal import Block, JournalWriter
 from muscan.model.detector import Detector
 from muscan.model.events import Array, Hits, MomentumMeasurements, Muons, join_hits
 
@@ -33,8 +34,6 @@ class HitBlocks:
         Rows of a block, and of a chunk of the datasets.
     rows, blocks : int
         Hits and blocks that are there already.
-    followed : bool
-        Whether others read the file while it grows.
     """
 
     def __init__(
@@ -43,10 +42,8 @@ class HitBlocks:
         block_rows: int,
         rows: int = 0,
         blocks: int = 0,
-        *,
-        followed: bool = False,
     ) -> None:
-        self._followed = followed
+        self._journal: JournalWriter | None = None
         self._hits = hdf5.TableWriter(file, schema.HIT_TABLE, block_rows, rows)
         self._blocks = hdf5.TableWriter(file, schema.BLOCK_TABLE, 1024, blocks)
         self._block_rows = block_rows
@@ -91,16 +88,36 @@ class HitBlocks:
         hits, times = Hits.join(self._pending), np.concatenate(self._times)
         whole = hits.take(slice(0, count))
         blocks = blocks_of(whole, schema.HIT_TABLE, self.rows, self._block_rows, times)
+        first = self.rows
         self._hits.append(whole)
-        if self._followed:
+        if self._journal is not None:
             # The checksum comes last: where it is, the rows are.
             self._hits.flush()
+            for block in self._places(first, blocks):
+                self._journal.add(block)
         self._blocks.append(blocks)
-        if self._followed:
+        if self._journal is not None:
             self._blocks.flush()
         self._pending, self._times = [hits.take(slice(count, None))], [times[count:]]
         self._pending_rows -= count
         return count
+
+    def _places(self, start: int, blocks: Blocks) -> Iterator[Block]:
+        """Yield blocks that are written, the first one from a row on, with their places."""
+        for stop, crc32, live_time in zip(*blocks.columns().values(), strict=True):
+            yield Block(int(stop), int(crc32), float(live_time), self._hits.places(start))
+            start = int(stop)
+
+    def keep(self, journal: JournalWriter, blocks: Blocks | None) -> None:
+        """Keep a journal from now on, of a file that others read while it grows.
+
+        Blocks that are there already are entered first.
+        """
+        if blocks is None:
+            blocks = Blocks(*np.empty((3, 0)))
+        for block in self._places(0, blocks):
+            journal.add(block)
+        self._journal = journal
 
 
 class HitsWriter(hdf5.EventsWriter):

@@ -21,8 +21,10 @@ import numpy as np
 
 from muscan.errors import InputError
 from muscan.io import hdf5, schema, superblock
+from muscan.io.checksums import Blocks
 from muscan.io.hit_reader import HitReader, extent_of
 from muscan.io.hits import STREAM_ROWS, HitBlocks
+from muscan.io.journal import JournalWriter
 from muscan.model.detector import Detector
 from muscan.model.events import Hits, Run
 
@@ -87,8 +89,7 @@ class LiveHitsWriter:
         return self._hits.rows
 
     def __enter__(self) -> Self:
-        blocks = 0
-        rows = 0
+        rows, blocks = 0, None
         if self._resume and self._path.exists():
             rows, blocks = self._take_over()
         else:
@@ -98,10 +99,12 @@ class LiveHitsWriter:
                 HitBlocks(file, self._block_rows)
                 file[schema.BLOCK_TABLE.path].attrs[schema.FINISHED] = np.int8(0)
         self._file = _open_for_followers(self._path)
-        self._hits = HitBlocks(self._file, self._block_rows, rows, blocks, followed=True)
+        self._hits = HitBlocks(self._file, self._block_rows, rows, len(blocks or ()))
+        self._journal = JournalWriter(self._path, self._detector.text, self.run)
+        self._hits.keep(self._journal, blocks)
         return self
 
-    def _take_over(self) -> tuple[int, int]:
+    def _take_over(self) -> tuple[int, Blocks]:
         """Return rows and blocks of a file whose writer is dead, made ready to go on with."""
         with hdf5.open_checked(self._path, schema.HITS) as file:
             extent = extent_of(file, self._path)
@@ -111,7 +114,7 @@ class LiveHitsWriter:
         if extent.rows % self._block_rows:
             raise InputError(self._path, "its last block is not full", "write another file")
         superblock.clear_marks(self._path)
-        return extent.rows, len(extent.blocks)
+        return extent.rows, extent.blocks
 
     def append(self, hits: Hits, live_time_s: float | None = None) -> None:
         """Append hits, whole events; those that do not fill a block wait for more.
@@ -153,6 +156,7 @@ class LiveHitsWriter:
                 with h5py.File(self._path, "r+", libver="v110", locking=False) as file:
                     hdf5.write_run(file, self.run)
                     file[schema.BLOCK_TABLE.path].attrs[schema.FINISHED] = np.int8(1)
+            self._journal.close(finished=error is None)
         except (OSError, RuntimeError) as own:
             raise self._failure(own) from own
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -16,11 +17,16 @@ from muscan.io import hdf5, schema
 from muscan.io.checksums import Blocks, crc32
 from muscan.io.hit_reader import MOST_BLOCK_ROWS
 from muscan.io.hits import HitsWriter
+from muscan.io.journal import Journal, journal_of, read_journal
 from muscan.io.superblock import RepairedFile
+from muscan.model.detector import parse_detector
 from muscan.model.events import Columns, Hits, Run
 
 #: What HDF5 and NumPy raise on damaged content.
-_DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError, InputError)
+_DAMAGE = (
+    OSError, RuntimeError, KeyError, ValueError, TypeError, UnicodeDecodeError, zlib.error,
+    InputError,
+)  # fmt: skip
 
 
 @dataclass
@@ -100,6 +106,9 @@ def recover(path: Path, output: Path | None = None) -> Recovery:
     target = path.with_name(f"{path.stem}-recovered{path.suffix}") if output is None else output
     if not path.is_file():
         raise InputError(path, "no such file")
+    journal = read_journal(path)
+    if journal is not None and journal.blocks:
+        return _by_journal(journal, path, target)
     try:
         with RepairedFile(path) as raw, h5py.File(raw, "r") as file:
             return _recover(file, path, target)
@@ -110,6 +119,29 @@ def recover(path: Path, output: Path | None = None) -> Recovery:
         raise InputError(
             path, f"nothing can be recovered ({reason})", "restore it from its source"
         ) from error
+
+
+def _by_journal(journal: Journal, path: Path, target: Path) -> Recovery:
+    """Keep the blocks of a live file whose writer was killed, whatever became of HDF5's index."""
+    detector = parse_detector(journal.layout, journal_of(path))
+    found = Recovery(target)
+    start, live_time = 0, journal.run.live_time_s
+    with HitsWriter(target, detector) as writer, path.open("rb") as file:
+        for block in journal.blocks:
+            rows = block.stop - start
+            columns = _or_none(block.read, file, rows)
+            if columns is not None and _checksum(columns, rows) != block.crc32:
+                columns = None
+            found.count(rows, whole=columns is not None)
+            start = block.stop
+            if columns is not None:
+                writer.append(Hits(**columns, detector=detector))
+                live_time = block.live_time
+        if found.blocks == 0:
+            raise InputError(path, "no block of hits is whole", "restore it from its source")
+        lost = {"hits_in_damaged_blocks": found.damaged_hits} if found.damaged_hits else {}
+        writer.run = replace(journal.run, live_time_s=live_time).counting(**lost)
+    return found
 
 
 def _recover(file: h5py.File, path: Path, target: Path) -> Recovery:
@@ -169,8 +201,11 @@ def _whole_block(
     columns = _or_none(hdf5.read_rows, file, schema.HIT_TABLE, start, stop)
     if columns is None or checksum is None:
         return columns
-    same = crc32(SimpleNamespace(**columns), schema.HIT_TABLE, 0, stop - start) == checksum
-    return columns if same else None
+    return columns if _checksum(columns, stop - start) == checksum else None
+
+
+def _checksum(columns: dict[str, Any], rows: int) -> int:
+    return crc32(SimpleNamespace(**columns), schema.HIT_TABLE, 0, rows)
 
 
 def _read_whole(file: h5py.File, table: schema.Table, path: Path) -> Columns | None:

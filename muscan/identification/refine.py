@@ -28,6 +28,8 @@ FREEDOM: Final = 6
 #: Relative error of λ because the muons' spectrum at the place is not known (two published ones,
 #: `guan2015` and `ecomug`, give values that differ by 15 to 25 %).
 LIKELIHOOD_ERROR: Final = 0.15
+#: Beside an object is what lies no further than this from its box, across or along [mm].
+ECHO_MM: Final = 150.0
 
 
 def measured_on_muons(
@@ -70,8 +72,19 @@ def measured_on_muons(
             continue
         fits.append(fit)
         tests = tests.holding(fit)
-    found += [_region(fit, volume.grid, tests.places) for fit in fits]
+    told = [fit for fit in fits if not any(_is_echo(fit, other) for other in fits)]
+    found += [_region(fit, volume.grid, tests.places) for fit in told]
     return sorted(found, key=lambda region: -region.significance)
+
+
+def _is_echo(fit: RegionFit, other: RegionFit) -> bool:
+    """Tell whether a fit may be what the box of a stronger object beside it leaves over.
+
+    An object is no box of one density, and its integral is known to `LIKELIHOOD_ERROR` at best:
+    what stands beside it with less than that part of its integral is no object of its own.
+    """
+    beside = np.abs(fit.centre - other.centre) < other.size / 2 + ECHO_MM
+    return bool(beside.all()) and fit.integral < LIKELIHOOD_ERROR * other.integral
 
 
 def chance_objects(log_ratio: float, places: float) -> float:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import muscan
 from muscan.identification import identify
 from muscan.identification.background import contrast
-from muscan.identification.refine import chance_objects, measured_on_muons
+from muscan.identification.refine import _is_echo, chance_objects, measured_on_muons
 from muscan.identification.segment import known_voxels, regions_of
 from muscan.model.events import pair_tracks
 from muscan.model.scene import parse_scene
@@ -146,3 +147,14 @@ def test_density_of_simulated_lead_is_unbiased_with_sound_pulls(flat):
     assert np.abs(logs / errors).max() < 3
     for one in found:
         assert (np.abs(one.centre - CENTRE) < [15, 15, 40]).all()
+
+
+def test_what_a_strong_object_leaves_over_is_no_object(lead, flat):
+    tests = lead.against(np.full(GRID.shape, AIR_DENSITY * MM_PER_CM))
+    strong = tests.fit_box(CENTRE, SIZE)
+    beside = replace(strong, centre=strong.centre + np.array([180.0, 0.0, 0.0]), size=SIZE / 4)
+    weak = replace(beside, integral=0.1 * strong.integral)
+    assert _is_echo(weak, strong)
+    assert not _is_echo(strong, weak)
+    assert not _is_echo(replace(beside, integral=0.2 * strong.integral), strong)
+    assert not _is_echo(replace(weak, centre=strong.centre + np.array([300.0, 0.0, 0.0])), strong)

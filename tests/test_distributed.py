@@ -19,6 +19,7 @@ from muscan.model.events import pair_tracks
 from muscan.model.volume import VoxelGrid
 from muscan.reconstruction.team import add_terms, groups, tree_sum
 
+# In the extra `distributed`, which the gate installs and the extra `test` does not.
 distributed = pytest.importorskip("distributed")
 
 from muscan.pipeline.campaign import run_campaign  # noqa: E402

@@ -90,7 +90,7 @@ def test_a_live_scan_gives_the_hits_it_was_made_from(
 def test_a_campaign_on_dask_gives_what_it_gives_here(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    pytest.importorskip("distributed")
+    pytest.importorskip("distributed")  # an extra of its own, which the gate installs
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.setenv("PYTHONPATH", str(EXAMPLES))  # for the workers
     campaign = import_module("dask_campaign")

@@ -14,8 +14,6 @@ from muscan import plot
 from muscan.errors import InputError
 from muscan.model.volume import Volume, VoxelGrid
 
-pytest.importorskip("matplotlib")
-
 
 @pytest.fixture
 def volume() -> Volume:

@@ -31,7 +31,6 @@ from muscan.model.alerts import (
 from muscan.pipeline import sequential
 from muscan.pipeline.sightings import Sightings
 
-pytest.importorskip("cloudevents")
 REPLAY = Path(__file__).parents[1] / "examples" / "live_scan.py"
 #: PoCA alone: quick.
 QUICK = {"method": "poca", "voxel": 50.0, "every": 0.3}

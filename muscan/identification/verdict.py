@@ -247,7 +247,8 @@ def _alert(
         relative=errors.relative, common=errors.common,
     )  # fmt: skip
     heaviest = np.inf if mass.high is None else mass.high
-    # The rules' limits go with the operating points, which were calibrated with this error.
+    # Without the error for cargo: the rules' limits are on what the muons of the object say, and
+    # operating points count alerts as these rules make them.
     verdict = judge(Evidence(density, _relative(region), kinds, probability, watched, heaviest))
     if verdict is None:
         return None

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from muscan.errors import InputError, nearest
 from muscan.kernels.engine import MAX_CROSSINGS
 from muscan.kernels.response import HitColumns, Response
+from muscan.model.acceptance import incoming_groups
 from muscan.model.detector import Detector, Technology
 
 TRIGGERS = ("incoming", "any")
@@ -35,11 +36,8 @@ def trigger_groups(detector: Detector, trigger: str) -> NDArray[np.int32]:
         raise InputError("trigger", f"no such trigger '{trigger}'", nearest(trigger, TRIGGERS))
     if trigger == "any":
         return np.zeros(len(detector.panels), np.int32)
-    top = np.array([panel.corners()[:, 2].max() for panel in detector.panels])
     group = detector.group_index
-    incoming = np.array([top[group == g].max() > detector.bounds[0, 2] for g in group])
-    # A detector below everything, as of a volcano, triggers on what it has.
-    return np.where(incoming | ~incoming.any(), group, -1).astype(np.int32)
+    return np.where(incoming_groups(detector)[group], group, -1).astype(np.int32)
 
 
 def build_response(detector: Detector, trigger: str = "incoming") -> Response:

@@ -21,7 +21,6 @@ from muscan.model.quality import Limits, Quality, judge, load_limits
 
 @pytest.fixture(scope="module")
 def sound(straight: Hits, tmp_path_factory: pytest.TempPathFactory) -> tuple[Quality, Path]:
-    pytest.importorskip("jinja2")
     folder = tmp_path_factory.mktemp("quality")
     return muscan.quality(straight, output=folder), folder
 

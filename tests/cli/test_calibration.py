@@ -17,7 +17,7 @@ from muscan.model.layout_text import layout_text
 @pytest.fixture
 def run(capsys, tmp_path, monkeypatch):
     """Run a command in an empty folder; returns its status, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)  # commands write beside where they are run
 
     def call(*words: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as stopped:
@@ -68,7 +68,6 @@ def test_calibrate_writes_a_layout(run, hit_file: Path) -> None:
 
 
 def test_quality_gives_a_verdict(run, hit_file: Path) -> None:
-    pytest.importorskip("jinja2")
     status, out, _ = run("quality", hit_file, "--out", "quality")
     assert status == 0
     assert out.startswith("Verdict: ok\n")
@@ -116,7 +115,6 @@ def test_detectors_check_tells_machines(run) -> None:
 
 
 def test_detectors_show_draws(run) -> None:
-    pytest.importorskip("matplotlib")
     status, out, _ = run("detectors", "show", "room", "--png", "room.png")
     assert status == 0
     assert "Written: room.png" in out

@@ -42,7 +42,7 @@ def test_the_contents_name_every_command_once():
 
 
 def test_help_reads_like_a_table_of_contents(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", "80")  # a terminal, where help is cut to fit
     lines = say(capsys, "--help").splitlines()
     for name in NAMES:
         (line,) = [line for line in lines if line.split()[:1] == [name]]
@@ -56,7 +56,7 @@ def test_help_reads_like_a_table_of_contents(capsys, monkeypatch):
     "name", [name for name in NAMES if hasattr(GROUP.commands[name], "commands")]
 )
 def test_help_of_a_group_is_not_cut_off(capsys, monkeypatch, name):
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("COLUMNS", "80")  # a terminal, where help is cut to fit
     text = say(capsys, name, "--help").partition("Commands:")[2]
     assert all(f"  {inner} " in text for inner in GROUP.commands[name].commands)
     assert "..." not in text

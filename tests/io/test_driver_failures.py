@@ -86,6 +86,7 @@ def test_killed_import_is_resumed_where_it_was(data, tmp_path):
 
 
 def test_resumed_import_refuses_other_data(data, tmp_path, monkeypatch):
+    # Smaller pieces, so that a small file has several: what resumes is the real thing.
     monkeypatch.setattr(importing, "RESUME_ROWS", 1024)
     monkeypatch.setattr(blocks, "BLOCK", 1 << 17)
     path, out = tmp_path / "run.csv", tmp_path / "hits.h5"

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+# 0.8 GB, in an extra of its own, which the gate installs.
 pytest.importorskip("pyg4ometry")
 
 import muscan

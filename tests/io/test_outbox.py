@@ -23,9 +23,6 @@ from muscan.errors import InputError
 from muscan.io import outbox as queue
 from muscan.io import targets
 
-pytest.importorskip("cloudevents")
-pytest.importorskip("httpx")
-
 
 def body(number):
     return targets.event_body(

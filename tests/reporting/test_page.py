@@ -32,10 +32,6 @@ from muscan.model.events import Run
 from muscan.model.volume import Volume, VoxelGrid
 from muscan.reporting import catalogue, interactive, render, solid
 
-# Both come with the extra `test`; a bare installation makes no page.
-pytest.importorskip("jinja2")
-pytest.importorskip("matplotlib")
-
 FACTS = {"Data": "simulated", "in and out": 300}
 
 

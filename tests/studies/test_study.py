@@ -11,8 +11,6 @@ from muscan.cli import main
 from muscan.errors import InputError
 from muscan.studies import plan, study
 
-pytest.importorskip("matplotlib")
-
 
 def run(*words):
     with pytest.raises(SystemExit) as stopped:

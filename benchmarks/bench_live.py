@@ -1,6 +1,6 @@
 """How fast live files are written, followed and watched; run it as a script.
 
-    python benchmarks/bench_live.py [--seconds 10]
+    python benchmarks/bench_live.py [--seconds 60] [--times 100]
 
 The rate to keep up with is 100 times that of cosmic muons in the container portal.
 """
@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import resource
 import tempfile
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +22,10 @@ import muscan
 from muscan import io
 from muscan.model.events import Hits, Run
 from muscan.pipeline.gathering import Gathering
+from muscan.pipeline.looks import Look
 
 SCENE = "container"
+BLOCK_ROWS = 65_536
 
 
 class Clock:
@@ -37,58 +42,80 @@ class Clock:
         )
 
 
-def repeated(hits: Hits, times: int) -> Hits:
-    """The same hits again and again, as events of their own, later."""
-    span = hits.event_id.max() + np.uint64(1)
-    parts = [
-        hits.take(slice(None)).__class__(
-            **{
-                **hits.columns(),
-                "event_id": hits.event_id + np.uint64(number) * span,
-                "time": hits.time + number * hits.run.live_time_s * 1e9,
-            },
-            detector=hits.detector,
-            run=hits.run,
-        )
-        for number in range(times)
-    ]
-    return Hits.join(parts)
+class Stream:
+    """The hits of a file again and again, each time as later events of their own.
+
+    Attributes
+    ----------
+    rate : float
+        Events a second of live time.
+    """
+
+    def __init__(self, source: Path) -> None:
+        self._hits = io.read_hits(source)
+        ids = self._hits.event_id
+        first = np.flatnonzero(np.diff(ids, prepend=ids[:1] + np.uint64(1)))
+        self._starts = np.append(first, len(ids))
+        self._span = ids.max() + np.uint64(1)
+        self.detector, self._live = self._hits.detector, self._hits.run.live_time_s
+        self.rate = len(first) / self._live
+
+    def events(self, first: int, last: int) -> Iterator[Hits]:
+        """Yield the hits of a range of events."""
+        count = len(self._starts) - 1
+        while first < last:
+            turn, begin = divmod(first, count)
+            end = min(begin + last - first, count)
+            part = self._hits.take(slice(self._starts[begin], self._starts[end]))
+            yield replace(
+                part,
+                event_id=part.event_id + np.uint64(turn) * self._span,
+                time=part.time + turn * self._live * 1e9,
+            )
+            first += end - begin
 
 
-def write_live(hits: Hits, path: Path, block_rows: int, events_per_s: float) -> None:
-    """Write at a rate, as a detector that is 100 times as busy would."""
-    starts = np.flatnonzero(np.diff(hits.event_id, prepend=hits.event_id[0] + np.uint64(1)))
-    with io.LiveHitsWriter(path, hits.detector, Run(run_id="busy"), block_rows=block_rows) as out:
+def write_live(source: Path, path: Path, events: int, events_per_s: float) -> None:
+    """Write at a rate, as a detector that is so many times as busy would."""
+    stream = Stream(source)
+    run = Run(run_id="busy")
+    with io.LiveHitsWriter(path, stream.detector, run, block_rows=BLOCK_ROWS) as out:
         began, done = time.monotonic(), 0
-        while done < len(hits):
-            event = int((time.monotonic() - began) * events_per_s)
-            due = int(starts[event]) if event < len(starts) else len(hits)
-            out.append(hits.take(slice(done, due)))
+        while done < events:
+            due = min(int((time.monotonic() - began) * events_per_s), events)
+            for hits in stream.events(done, due):
+                out.append(hits)
             done = due
             time.sleep(0.02)
-        out.run = hits.run
+        out.run = replace(run, live_time_s=events / stream.rate)
+    wall, cpu = time.monotonic() - began, time.process_time()
+    print(f"  the writer took {wall:.1f} s, {cpu:.1f} s of them of one processor", flush=True)
 
 
-def main(seconds: float) -> None:
-    hits = muscan.simulate(SCENE, minutes=0.25, seed=1)
-    rate = len(np.unique(hits.event_id)) / hits.run.live_time_s
-    target = 100 * rate
-    print(f"{SCENE}: {rate:.0f} events/s, {len(hits) / hits.run.live_time_s:.0f} hits/s")
-    many = repeated(hits, max(int(seconds * 100 / hits.run.live_time_s), 1))
-    events = len(np.unique(many.event_id))
+def main(seconds: float, times: float) -> None:
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        print(f"to keep up with: {target:,.0f} events/s")
-        for rows in (4096, 65536):
-            clock = Clock()
-            with io.LiveHitsWriter(folder / "w.h5", many.detector, block_rows=rows) as out:
-                out.append(many)
-            clock.tell(f"write, blocks of {rows}", len(many), "hits")
-        follow(folder, events)
-        watch(folder, many, target, events)
+        source = Path(name) / "source.h5"
+        muscan.simulate(SCENE, minutes=0.5, seed=1, output=source)
+        stream = Stream(source)
+        target = times * stream.rate
+        print(f"{SCENE}: {stream.rate:,.0f} events/s; {times:g} times that: {target:,.0f}")
+        write(stream, Path(name))
+        follow(Path(name))
+        watch(source, Path(name), target, int(seconds * target))
 
 
-def follow(folder: Path, events: int) -> None:
+def write(stream: Stream, folder: Path) -> None:
+    """Write a million events in small blocks and in large ones, which stay to be followed."""
+    parts = list(stream.events(0, 1_000_000))
+    for rows in (4096, BLOCK_ROWS):
+        clock = Clock()
+        with io.LiveHitsWriter(folder / "w.h5", stream.detector, block_rows=rows) as out:
+            for part in parts:
+                out.append(part)
+        clock.tell(f"write, blocks of {rows}", sum(map(len, parts)), "hits")
+
+
+def follow(folder: Path) -> None:
     """Read, track and sum what is there: what watch does with each hit."""
     for attempt in ("first", "second"):
         gathering = Gathering(folder / "t.h5", 50.0, "guan2015", None)
@@ -96,35 +123,42 @@ def follow(folder: Path, events: int) -> None:
         with gathering:
             for hits in io.HitsFollower(folder / "w.h5").poll(500_000):
                 gathering.add(hits)
-        clock.tell(f"follow, track, write tracks and sum PoCA ({attempt})", events, "events")
+        clock.tell(f"follow, track, write tracks and sum PoCA ({attempt})", 1_000_000, "events")
 
 
-def watch(folder: Path, many: Hits, target: float, events: int) -> None:
-    """Watch a file that another process writes at 100 times the cosmic rate."""
-    lag: list[tuple[float, int]] = []
+def watch(source: Path, folder: Path, target: float, events: int) -> None:
+    """Watch a file that another process writes at that rate."""
+    live = folder / "live.h5"
     writer = multiprocessing.get_context("spawn").Process(
-        target=write_live, args=(many, folder / "live.h5", 65536, target)
+        target=write_live, args=(source, live, events, target)
     )
     writer.start()
-    while not (folder / "live.h5").exists():
+    while not live.exists():
         time.sleep(0.01)
     clock = Clock()
-    last = muscan.watch(
-        folder / "live.h5",
-        output=folder / "out",
-        method="poca",
-        early=False,
-        on_look=lambda look: lag.append((time.perf_counter() - clock.wall, look.rows)),
-    )
-    clock.tell(
-        f"watch, {events / target:.1f} s at 100 times the rate, looks included", events, "events"
-    )
+    pieces: list[float] = []
+
+    def tell(look: Look) -> None:
+        when = time.perf_counter() - clock.wall
+        print(
+            f"  after {when:6.1f} s a look at {look.rows:,} hits, {look.lag_s:.1f} s old; "
+            f"{look.behind_hits:,} hits behind, the last of them read after {pieces[-1]:.1f} s",
+            flush=True,
+        )
+
+    muscan.watch(
+        live, output=folder / "out", method="poca", early=False, on_look=tell,
+        progress=lambda *_: pieces.append(time.perf_counter() - clock.wall),
+    )  # fmt: skip
+    clock.tell(f"watch, {events:,} events, looks and the last one included", events, "events")
     writer.join()
-    for when, rows in lag:
-        print(f"  look after {when:6.1f} s at {rows} of {last.rows} hits")
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+    print(f"  most memory: {most:,.0f} MB; the file: {live.stat().st_size / 1e6:,.0f} MB")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--seconds", type=float, default=10.0, help="at 100 times the rate")
-    main(parser.parse_args().seconds)
+    parser.add_argument("--seconds", type=float, default=60.0, help="for which the file is written")
+    parser.add_argument("--times", type=float, default=100.0, help="the cosmic rate")
+    given = parser.parse_args()
+    main(given.seconds, given.times)

@@ -6,6 +6,7 @@ repository's root. The user's data folder is ``platformdirs.user_data_path("musc
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -35,13 +36,19 @@ def user_folder(kind: str) -> Path:
     return user_data_path("muscan", appauthor=False) / kind
 
 
+def user_files(kind: str) -> list[Path]:
+    """Return the user's own TOML files of a kind; none where the folder may not be read."""
+    folder = user_folder(kind)
+    # A service may run under a home that it may not enter.
+    with suppress(PermissionError):
+        return sorted(folder.glob("*.toml")) if folder.is_dir() else []
+    return []
+
+
 def names(kind: str) -> dict[str, Path]:
     """Return every TOML file of a kind by its stem; the user's hide the shipped ones."""
-    found: dict[str, Path] = {}
-    for folder in (shipped_folder(kind), user_folder(kind)):
-        if folder.is_dir():
-            found.update({path.stem: path for path in sorted(folder.glob("*.toml"))})
-    return found
+    files = [*sorted(shipped_folder(kind).glob("*.toml")), *user_files(kind)]
+    return {path.stem: path for path in files}
 
 
 def find(kind: str, name: str | Path, relative_to: Path | None = None) -> Path:

@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +30,9 @@ from muscan.model.alerts import (
     MaterialGuess,
     ScanInfo,
 )
+from muscan.model.events import pair_tracks
 from muscan.pipeline import sequential
+from muscan.pipeline.gathering import Gathering
 from muscan.pipeline.sightings import Sightings
 
 REPLAY = Path(__file__).parents[1] / "examples" / "live_scan.py"
@@ -303,3 +307,52 @@ def test_times_are_those_of_the_file(cube):
     hits = io.read_hits(cube)
     assert replace(hits.run).live_time_s == pytest.approx(30, rel=1e-3)
     assert hits.time[-1] * 1e-9 == pytest.approx(30, rel=1e-2)
+
+
+@pytest.mark.parametrize("most_muons", [1_000_000, 300])
+def test_what_is_gathered_does_not_depend_on_how_the_hits_were_cut(
+    empty, tmp_path, monkeypatch, most_muons
+):
+    monkeypatch.setattr("muscan.pipeline.gathering.MOST_MUONS", most_muons)
+    monkeypatch.setattr("muscan.pipeline.gathering.PORTION", 256)
+    hits = io.read_hits(empty)
+    hits = replace(hits, run=replace(hits.run, counts={}))  # as a follower gives them
+    ids, first = np.unique(hits.event_id, return_index=True)
+    assert len(ids) > 3000
+    found = []
+    for number, events in enumerate((len(ids), 1000, 37)):
+        gathering = Gathering(tmp_path / f"{number}.h5", 100.0, "guan2015", number or None)
+        with gathering:
+            cuts = [*first[:3000:events], first[3000]]
+            for start, stop in pairwise(cuts):
+                gathering.add(hits.take(slice(start, stop)))
+                if stop == cuts[len(cuts) // 2]:
+                    early = gathering.snapshot()
+                    before = early.volume.values.copy(), len(early.tracks)
+        found.append(gathering.snapshot())
+        # What a look holds does not change while hits are gathered.
+        np.testing.assert_array_equal(early.volume.values, before[0])
+        assert len(early.tracks) == before[1]
+    whole, *others = found
+    assert (whole.stride > 1) == (most_muons == 300)
+    assert len(whole.tracks) == 2 * math.ceil(whole.muons / whole.stride) <= 2 * most_muons
+    pairs = pair_tracks(io.read_tracks(tmp_path / "0.h5")).event_id
+    np.testing.assert_array_equal(whole.tracks.event_id[::2], pairs[:: whole.stride])
+    for other in others:
+        assert (other.muons, other.rows, other.stride) == (whole.muons, whole.rows, whole.stride)
+        assert other.run == whole.run
+        for name in ("values", "uncertainty", "n_muons"):
+            one, same = (getattr(each.volume, name) for each in (other, whole))
+            np.testing.assert_array_equal(one, same, err_msg=name)
+        for name, column in whole.tracks.columns().items():
+            np.testing.assert_array_equal(getattr(other.tracks, name), column, err_msg=name)
+
+
+def test_looks_say_how_old_they_are_and_what_is_still_to_be_read(cube, tmp_path):
+    looks = []
+    muscan.watch(cube, output=tmp_path / "o", early=False, on_look=looks.append, **QUICK)
+    for look in looks:
+        said = look.summary()
+        assert said["lag_s"] > 0
+        assert said["behind_hits"] >= 0
+    assert looks[-1].behind_hits == 0

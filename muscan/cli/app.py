@@ -81,6 +81,8 @@ def main(arguments: list[str] | None = None) -> None:
         _fail("not enough memory; use larger --voxel or fewer muons at a time", FAILED, debug)
     except BrokenPipeError:
         sys.exit(FAILED)
+    except PermissionError as error:
+        _fail(f"{error.filename}: {error.strerror}; check its rights", WRONG_INPUT, debug)
     except Exception as error:
         _fail(f"unexpected {type(error).__name__}: {error}; --debug shows where", FAILED, debug)
 

@@ -16,6 +16,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal
 
@@ -70,7 +71,7 @@ def append(
     if not path.parent.is_dir():
         raise InputError(path, f"the folder {path.parent} does not exist", "create it first")
     try:
-        with path.open("a+b") as file, locked(file):
+        with path.open("a+b", buffering=0) as file, locked(file):
             file.seek(0)
             entries = _parse(file.read(), path)
             entry = {
@@ -84,12 +85,22 @@ def append(
                 "previous": entries[-1]["sha256"] if entries else FIRST_PREVIOUS,
             }
             entry["sha256"] = _sha256(entry)
-            file.write(_canonical(entry) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+            _append_whole(file, _canonical(entry) + b"\n")
     except OSError as error:
         raise InputError(path, f"cannot be written ({error.strerror})") from error
     return entry
+
+
+def _append_whole(file: FileIO, line: bytes) -> None:
+    """Append a line, or nothing: a torn one, as on a full disk, would end the log for good."""
+    size = file.seek(0, os.SEEK_END)
+    try:
+        while line:
+            line = line[file.write(line) :]
+        os.fsync(file.fileno())
+    except OSError:
+        file.truncate(size)
+        raise
 
 
 def read(path: Path) -> list[Entry]:
@@ -190,7 +201,7 @@ def _parse(content: bytes, path: Path) -> list[Entry]:
 def _parse_line(line: bytes, number: int, path: Path) -> Entry:
     try:
         entry = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(path, f"line {number} is not JSON", "restore it from a copy") from error
     if not isinstance(entry, dict) or set(entry) != {*_KEYS, "sha256"}:
         raise InputError(path, f"line {number} is not an entry of an audit log")
@@ -222,7 +233,7 @@ def _user() -> str:
 
 
 @contextmanager
-def locked(file: BinaryIO) -> Iterator[None]:
+def locked(file: BinaryIO | FileIO) -> Iterator[None]:
     """Hold a file for this process alone, so that two writers cannot fork the chain."""
     if os.name == "nt":
         import msvcrt

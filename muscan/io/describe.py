@@ -10,7 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from muscan.io import hdf5, schema
+from muscan.errors import InputError
+from muscan.io import hdf5, schema, tables
 from muscan.io.alerts import read_alerts
 from muscan.io.health import health
 from muscan.io.hit_reader import extent_of
@@ -36,6 +37,9 @@ def describe(path: Path) -> dict[str, Any]:
     InputError
         If the file is none of ours, or damaged.
     """
+    if path.is_dir():
+        ours = sorted(file.name for file in path.iterdir() if file.suffix in (".h5", ".json"))
+        raise InputError(path, "is a folder", f"name one of its files: {', '.join(ours) or 'none'}")
     if path.suffix == ".json":
         return _describe_alerts(path)
     with hdf5.open_checked(path) as file:
@@ -79,11 +83,11 @@ def _describe_hits(file: h5py.File, path: Path) -> dict[str, Any]:
 
 def _describe_tracks(file: h5py.File, path: Path) -> dict[str, Any]:
     table = schema.TRACK_TABLE
-    rows = hdf5.check_table(file, table, path)
+    rows = tables.check_table(file, table, path)
     ids = file[table.path]["event_id"]
     events = sum(
         1 + int(np.count_nonzero(np.diff(ids[start:stop])))
-        for start, stop in hdf5.event_slices(file, table, rows, 4_000_000)
+        for start, stop in tables.event_slices(file, table, rows, 4_000_000)
     )
     run = _describe_run(hdf5.read_run(file, path))
     return {**_describe_layout(file, path), **run, "events": events, "tracks": rows}

@@ -1,9 +1,8 @@
-"""HDF5 files with a format name and version, and tables of columns in them."""
+"""HDF5 files with a format name and version, and what every file of ours has."""
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
@@ -19,19 +18,16 @@ from numpy.typing import NDArray
 from muscan.errors import InputError
 from muscan.io import schema, superblock
 from muscan.io.atomic import whole_file
-from muscan.io.chunks import FILTERS, ChunkPlace, place_of, write_rows
+from muscan.io.chunks import FILTERS
 from muscan.io.heaps import damaged_heap
 from muscan.io.sink import Sink
 from muscan.model.detector import Detector, parse_detector
-from muscan.model.events import Columns, Run
+from muscan.model.events import Run
 
-CHUNK_ROWS = 65_536
 #: Compression takes data down by no more than this (gzip by 1032), but for what a writer has not
 #: written yet [bytes]. What claims to be larger is damaged, and reading it could fill the memory.
 MAX_COMPRESSION = 1100
 UNWRITTEN_BYTES = 16_000_000
-#: A file that was not written to for this long has no writer any more [s].
-WRITER_PATIENCE_S = 10.0
 _NOT_CLOSED = ("was not closed by its writer", "get what is whole by 'muscan recover'")
 _RUN_FIELDS = ("live_time_s", "start_time", "run_id", "source")
 
@@ -58,7 +54,7 @@ def create(path: Path, format_name: str) -> Iterator[h5py.File]:
 
 
 @contextmanager
-def open_checked(path: Path, format_name: str | None = None) -> Iterator[h5py.File]:
+def open_checked(path: str | Path, format_name: str | None = None) -> Iterator[h5py.File]:
     """Open a file for reading after checking what it is.
 
     A file that is being written by a writer that lets others follow, or was when it was killed,
@@ -70,11 +66,12 @@ def open_checked(path: Path, format_name: str | None = None) -> Iterator[h5py.Fi
         If it is missing, empty, not HDF5, truncated, of another format or of a newer version;
         or if HDF5 fails on its content while the block reads.
     """
-    if not path.is_file():
-        raise InputError(path, "no such file")
-    if path.stat().st_size == 0:
-        raise InputError(path, "is empty", "record or simulate it again")
+    path = Path(path)
     try:
+        if not path.is_file():
+            raise InputError(path, "no such file")
+        if path.stat().st_size == 0:
+            raise InputError(path, "is empty", "record or simulate it again")
         is_hdf5 = bool(h5py.is_hdf5(path))
         flags = superblock.read_flags(path)
         heap = damaged_heap(path)
@@ -88,19 +85,20 @@ def open_checked(path: Path, format_name: str | None = None) -> Iterator[h5py.Fi
         )
     try:
         with ExitStack() as stack:
+            # Not as HDF5 follows files: it tries damaged parts again, for hours. What is torn
+            # because it is being written is an error here, and whoever follows comes again.
             left = superblock.is_followable(flags)
-            alive = left and time.time() - path.stat().st_mtime < WRITER_PATIENCE_S
-            # A follower tries damaged parts again, for hours: only where a writer may mend them.
-            dead = left and not alive
-            source = stack.enter_context(superblock.RepairedFile(path)) if dead else path
-            file = stack.enter_context(h5py.File(source, "r", swmr=alive))
+            source: Any = path
+            if left:
+                source = stack.enter_context(superblock.RepairedFile(path, growing=True))
+            file = stack.enter_context(h5py.File(source, "r"))
             check_format(file, path, format_name)
             yield file
     except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
         if superblock.is_open(flags) and not superblock.is_followable(flags):
             raise InputError(path, *_NOT_CLOSED) from error
         raise InputError(
-            path, f"is damaged or truncated ({_first_line(error)})", "restore it from its source"
+            path, f"is damaged or truncated ({first_line(error)})", "restore it from its source"
         ) from error
 
 
@@ -110,8 +108,10 @@ def format_of(path: Path) -> str:
         return str(file.attrs["format"])
 
 
-def _first_line(error: Exception) -> str:
-    return str(error.args[0] if error.args else error).splitlines()[0].strip("'\"")
+def first_line(error: Exception) -> str:
+    """Return what an error says, in one line."""
+    text = getattr(error, "strerror", None) or str(error.args[0] if error.args else error)
+    return (text.splitlines() or [type(error).__name__])[0].strip("'\"")
 
 
 def check_format(file: h5py.File, path: Path, wanted: str | None) -> None:
@@ -198,7 +198,17 @@ def write_detector(file: h5py.File, detector: Detector | None) -> None:
 def read_detector(file: h5py.File, source: Path) -> Detector | None:
     """Read the detector from the layout's text, None where there is none."""
     text = read_text_dataset(file, schema.DETECTOR, source)
-    return None if text is None else parse_detector(text, f"{source}:{schema.DETECTOR}")
+    return None if text is None else detector_of(text, f"{source}:{schema.DETECTOR}")
+
+
+def detector_of(text: str, source: str) -> Detector:
+    """Return the detector of a layout's text; what is wrong with it is the source's fault."""
+    try:
+        return parse_detector(text, source)
+    except InputError as error:
+        if str(error.source).startswith(source):
+            raise
+        raise InputError(source, f"{error.source}: {error.problem}", error.remedy) from error
 
 
 def write_run(file: h5py.File, run: Run) -> None:
@@ -227,70 +237,6 @@ def read_run(file: h5py.File, source: Path) -> Run:
     except (TypeError, ValueError):
         raise InputError(source, f"{schema.RUN} live_time_s is not a number") from None
     return Run(live_time, counts=found, **texts)
-
-
-class TableWriter:
-    """Appends rows to a table's datasets, which are made if they are not there.
-
-    Parameters
-    ----------
-    file : h5py.File
-    table : Table
-    chunk_rows : int
-        Rows in a chunk of the datasets; fewer where a row is an array.
-    rows : int
-        Rows that are there already; what is behind them is written over.
-    """
-
-    def __init__(
-        self, file: h5py.File, table: schema.Table, chunk_rows: int = CHUNK_ROWS, rows: int = 0
-    ) -> None:
-        self._columns = table.columns
-        self._sink: Sink | None = getattr(file, "sink", None)
-        group = file.require_group(table.path)
-        self._datasets = [
-            group[column.name] if column.name in group else self._create(group, column, chunk_rows)
-            for column in table.columns
-        ]
-        self.rows = rows
-
-    @staticmethod
-    def _create(group: h5py.Group, column: schema.Column, chunk_rows: int) -> h5py.Dataset:
-        rows = max(chunk_rows // max(int(np.prod(column.shape)), 1), 1)
-        dataset = group.create_dataset(
-            column.name,
-            shape=(0, *column.shape),
-            maxshape=(None, *column.shape),
-            dtype=column.dtype,
-            chunks=(rows, *column.shape),
-            **FILTERS,
-        )
-        dataset.attrs["units"] = column.units
-        return dataset
-
-    def append(self, rows: Columns) -> None:
-        """Append all rows of the columns."""
-        parts = []
-        for column, dataset in zip(self._columns, self._datasets, strict=True):
-            values = getattr(rows, column.field)
-            if column.component is not None:
-                values = values[:, column.component]
-            if len(values) != len(rows):
-                raise TypeError(f"{column.field} has {len(values)} rows, others {len(rows)}")
-            parts.append((dataset, values))
-        write_rows(parts, self.rows)
-        if self._sink is not None:
-            self._sink.check()
-        self.rows += len(rows)
-
-    def places(self, row: int) -> tuple[ChunkPlace, ...]:
-        """Return where the chunks that begin with a row lie in the file, in columns' order."""
-        return tuple(place_of(dataset, row) for dataset in self._datasets)
-
-    def flush(self) -> None:
-        """Hand the rows over to the operating system, in the order of the columns."""
-        for dataset in self._datasets:
-            dataset.flush()
 
 
 class EventsWriter:
@@ -334,73 +280,3 @@ class EventsWriter:
                 self._context.__exit__(type(own), own, own.__traceback__)
                 raise
         self._context.__exit__(kind, error, trace)
-
-
-def check_table(
-    file: h5py.File, table: schema.Table, source: Path, *, growing: bool = False
-) -> int:
-    """Return a table's number of rows after checking its datasets.
-
-    Parameters
-    ----------
-    file : h5py.File
-    table : Table
-    source : Path
-        To name in an error.
-    growing : bool
-        Whether a writer may be at work, so that some datasets are longer than others.
-
-    Raises
-    ------
-    InputError
-        If a dataset is missing, has a wrong type or shape, or another length than the first.
-    """
-    rows: int | None = None
-    for column in table.columns:
-        path = f"{table.path}/{column.name}"
-        dataset = get_dataset(file, path, source)
-        wanted = np.dtype(column.dtype)
-        if dataset.shape[1:] != column.shape or dataset.ndim == 0:
-            raise InputError(source, f"{path} has shape {dataset.shape}, not (n, *{column.shape})")
-        if not np.can_cast(dataset.dtype, wanted, "same_kind"):
-            raise InputError(source, f"{path} has type {dataset.dtype}, not {wanted}")
-        if rows is not None and len(dataset) != rows and not growing:
-            raise InputError(source, f"{path} has {len(dataset)} rows where others have {rows}")
-        rows = len(dataset) if rows is None else min(rows, len(dataset))
-    return rows or 0
-
-
-def read_rows(
-    file: h5py.File, table: schema.Table, start: int, stop: int
-) -> dict[str, NDArray[Any]]:
-    """Read rows of a checked table, as the fields of its holder."""
-    found: dict[str, NDArray[Any]] = {}
-    group = file[table.path]
-    for column in table.columns:
-        values = group[column.name][start:stop].astype(column.dtype, copy=False)
-        if column.component is None:
-            found[column.field] = values
-            continue
-        if column.component == 0:
-            found[column.field] = np.empty((stop - start, 3), dtype=column.dtype)
-        found[column.field][:, column.component] = values
-    return found
-
-
-def event_slices(
-    file: h5py.File, table: schema.Table, rows: int, step: int
-) -> Iterator[tuple[int, int]]:
-    """Yield row ranges of about ``step`` rows that never part an event."""
-    ids = file[table.path]["event_id"]
-    start = 0
-    while start < rows:
-        stop = min(start + step, rows)
-        while stop < rows:
-            ahead = ids[stop - 1 : min(stop + 1024, rows)]
-            change = np.flatnonzero(ahead[1:] != ahead[0])
-            if len(change):
-                stop += int(change[0])
-                break
-            stop = min(stop + 1024, rows)
-        yield start, stop
-        start = stop

@@ -9,7 +9,7 @@ from typing import Any, Final
 import h5py
 import numpy as np
 
-from muscan.io import hdf5, schema
+from muscan.io import hdf5, schema, tables
 from muscan.io.checksums import first_changed
 from muscan.io.hit_reader import Extent, extent_of
 from muscan.model.events import Array, Hits
@@ -71,7 +71,7 @@ def health(file: h5py.File, path: Path) -> dict[str, Any]:
 def _tally(file: h5py.File, path: Path, extent: Extent) -> _Tally:
     tally = _Tally()
     for start, stop, blocks in extent.groups(0, _ROWS):
-        columns: dict[str, Any] = hdf5.read_rows(file, schema.HIT_TABLE, start, stop)
+        columns: dict[str, Any] = tables.read_rows(file, schema.HIT_TABLE, start, stop)
         hits = Hits(**columns, detector=None)  # type: ignore[arg-type]
         tally.add(hits)
         if blocks is None or first_changed(hits, schema.HIT_TABLE, start, blocks) is None:

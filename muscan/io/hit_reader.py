@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 from muscan.errors import InputError
-from muscan.io import hdf5, schema
+from muscan.io import hdf5, schema, tables
 from muscan.io.checksums import Blocks, first_changed
 from muscan.model.events import Hits
 
@@ -63,15 +63,17 @@ def extent_of(file: h5py.File, path: Path) -> Extent:
     """
     # Blocks first: what they cover was written before them, so a running writer does no harm.
     if schema.BLOCK_TABLE.path not in file:
-        return Extent(hdf5.check_table(file, schema.HIT_TABLE, path), None, True)
+        return Extent(tables.check_table(file, schema.HIT_TABLE, path), None, True)
     mark = file[schema.BLOCK_TABLE.path].attrs.get(schema.FINISHED, 0)
     finished = bool(np.any(np.asarray(mark) == 1))
-    count = hdf5.check_table(file, schema.BLOCK_TABLE, path, growing=not finished)
-    blocks = Blocks(**hdf5.read_rows(file, schema.BLOCK_TABLE, 0, count))
-    rows = hdf5.check_table(file, schema.HIT_TABLE, path, growing=not finished)
-    sizes = np.diff(blocks.stop.astype(object), prepend=0)
-    covered = int(blocks.stop[-1]) if count else 0
-    if count and (min(sizes) < 1 or max(sizes) > MOST_BLOCK_ROWS):
+    count = tables.check_table(file, schema.BLOCK_TABLE, path, growing=not finished)
+    blocks = Blocks(**tables.read_rows(file, schema.BLOCK_TABLE, 0, count))
+    rows = tables.check_table(file, schema.HIT_TABLE, path, growing=not finished)
+    # Damaged ones may be beyond what differences can hold.
+    stops = np.minimum(blocks.stop, np.uint64(1 << 62)).astype(np.int64)
+    sizes = np.diff(stops, prepend=0)
+    covered = int(stops[-1]) if count else 0
+    if count and (sizes.min() < 1 or sizes.max() > MOST_BLOCK_ROWS):
         raise InputError(path, f"{schema.BLOCK_TABLE.path}/stop is not a list of blocks", _RECOVER)
     if covered > rows or (finished and covered != rows):
         raise InputError(path, f"has {rows} hits, and checksums of {covered}", _RECOVER)
@@ -116,7 +118,7 @@ class HitReader:
             )
         run = replace(hdf5.read_run(file, self._path), counts={})
         for start, stop, blocks in extent.groups(self.rows, rows):
-            columns: dict[str, Any] = hdf5.read_rows(file, schema.HIT_TABLE, start, stop)
+            columns: dict[str, Any] = tables.read_rows(file, schema.HIT_TABLE, start, stop)
             found = Hits(**columns, detector=detector, run=run)
             self._verify(found, start, blocks)
             if blocks is not None and not np.isfinite(run.live_time_s):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muscan.errors import InputError
-from muscan.io import hdf5, schema
+from muscan.io import hdf5, schema, tables
 from muscan.io.checksums import Blocks, blocks_of
 from muscan.io.hit_reader import HitReader, extent_of
 from muscan.io.journal import Block, JournalWriter
@@ -44,8 +44,8 @@ class HitBlocks:
         blocks: int = 0,
     ) -> None:
         self._journal: JournalWriter | None = None
-        self._hits = hdf5.TableWriter(file, schema.HIT_TABLE, block_rows, rows)
-        self._blocks = hdf5.TableWriter(file, schema.BLOCK_TABLE, 1024, blocks)
+        self._hits = tables.TableWriter(file, schema.HIT_TABLE, block_rows, rows)
+        self._blocks = tables.TableWriter(file, schema.BLOCK_TABLE, 1024, blocks)
         self._block_rows = block_rows
         self._pending: list[Hits] = []
         self._times: list[Array] = []
@@ -136,13 +136,13 @@ class HitsWriter(hdf5.EventsWriter):
     def __init__(self, path: Path, detector: Detector, scene: str | None = None) -> None:
         super().__init__(path, schema.HITS, detector)
         self._scene = scene
-        self._truth: hdf5.TableWriter | None = None
-        self._momenta: hdf5.TableWriter | None = None
+        self._truth: tables.TableWriter | None = None
+        self._momenta: tables.TableWriter | None = None
 
     def _begin(self) -> None:
-        self._hits = HitBlocks(self._file, hdf5.CHUNK_ROWS)
+        self._hits = HitBlocks(self._file, tables.CHUNK_ROWS)
         if self._scene is not None:
-            self._truth = hdf5.TableWriter(self._file, schema.TRUTH_TABLE)
+            self._truth = tables.TableWriter(self._file, schema.TRUTH_TABLE)
             hdf5.write_text_dataset(self._file, schema.SCENE, self._scene)
 
     def append(self, hits: Hits, truth: Muons | None = None) -> None:
@@ -152,7 +152,7 @@ class HitsWriter(hdf5.EventsWriter):
             self._truth.append(truth)
         if hits.momenta is not None:
             if self._momenta is None:
-                self._momenta = hdf5.TableWriter(self._file, schema.MOMENTUM_TABLE)
+                self._momenta = tables.TableWriter(self._file, schema.MOMENTUM_TABLE)
             self._momenta.append(hits.momenta)
 
     def _end(self) -> None:
@@ -226,16 +226,16 @@ def read_truth(path: Path) -> tuple[Muons, str]:
     with hdf5.open_checked(path, schema.HITS) as file:
         if schema.TRUTH_TABLE.path not in file:
             raise InputError(path, "has no truth: it is not simulated")
-        rows = hdf5.check_table(file, schema.TRUTH_TABLE, path)
-        muons = Muons(**hdf5.read_rows(file, schema.TRUTH_TABLE, 0, rows))
+        rows = tables.check_table(file, schema.TRUTH_TABLE, path)
+        muons = Muons(**tables.read_rows(file, schema.TRUTH_TABLE, 0, rows))
         return muons, hdf5.read_text_dataset(file, schema.SCENE, path) or ""
 
 
 def _read_momenta(file: h5py.File, path: Path) -> MomentumMeasurements | None:
     if schema.MOMENTUM_TABLE.path not in file:
         return None
-    rows = hdf5.check_table(file, schema.MOMENTUM_TABLE, path)
-    return MomentumMeasurements(**hdf5.read_rows(file, schema.MOMENTUM_TABLE, 0, rows))
+    rows = tables.check_table(file, schema.MOMENTUM_TABLE, path)
+    return MomentumMeasurements(**tables.read_rows(file, schema.MOMENTUM_TABLE, 0, rows))
 
 
 def _momenta_of(

@@ -12,8 +12,8 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -121,7 +121,8 @@ class Journal:
 def read_journal(path: Path) -> Journal | None:
     """Return the journal of a hit file up to its last whole line, None if there is none.
 
-    A journal without a whole first line is none.
+    A journal without a whole first line is none; what follows a line that is torn, or not in its
+    place, is left out.
     """
     try:
         lines = journal_of(path).read_bytes().split(b"\n")
@@ -133,11 +134,17 @@ def read_journal(path: Path) -> Journal | None:
         if line[:_SUM_DIGITS] != b"%08x" % zlib.crc32(text):
             break
         contents.append(json.loads(text))
-    if not contents:
+    if not contents or contents[0].keys() != {"layout", "run"}:
         return None
     head, *rest = contents
-    blocks = [
-        Block(**{**one, "places": tuple(ChunkPlace(*place) for place in one["places"])})
-        for one in rest
-    ]
-    return Journal(head["layout"], Run(**head["run"]), blocks)
+    return Journal(head["layout"], Run(**head["run"]), list(_blocks(rest)))
+
+
+def _blocks(contents: Iterable[dict[str, Any]]) -> Iterator[Block]:
+    """Yield blocks up to the first line that does not follow the one before."""
+    rows = 0
+    for content in contents:
+        if content.keys() != {field.name for field in fields(Block)} or content["stop"] <= rows:
+            return
+        rows = content["stop"]
+        yield Block(**{**content, "places": tuple(ChunkPlace(*p) for p in content["places"])})

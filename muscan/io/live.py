@@ -68,7 +68,7 @@ class LiveHitsWriter:
 
     def __init__(
         self,
-        path: Path,
+        path: str | Path,
         detector: Detector,
         run: Run | None = None,
         *,
@@ -77,7 +77,7 @@ class LiveHitsWriter:
     ) -> None:
         if block_rows < 1:
             raise InputError("block_rows", f"{block_rows} is not positive")
-        self._path = path
+        self._path = Path(path)
         self._detector = detector
         self._block_rows = block_rows
         self._resume = resume
@@ -158,7 +158,9 @@ class LiveHitsWriter:
                     file[schema.BLOCK_TABLE.path].attrs[schema.FINISHED] = np.int8(1)
             self._journal.close(finished=error is None)
         except (OSError, RuntimeError) as own:
-            raise self._failure(own) from own
+            # After an error of the block, it is that which counts.
+            if error is None:
+                raise self._failure(own) from own
 
     def _let_go(self) -> None:
         """Turn what HDF5 still wants to write away from the file.
@@ -211,10 +213,11 @@ class HitsFollower:
         As the file has it; its live time is that of the hits read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._reader = HitReader(path)
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        self._reader = HitReader(self._path)
         self._sound = time.monotonic()
+        self._whole = 0
         self.finished = False
         self.run = Run()
 
@@ -222,6 +225,11 @@ class HitsFollower:
     def rows(self) -> int:
         """Hits read so far."""
         return self._reader.rows
+
+    @property
+    def behind(self) -> int:
+        """Hits that were whole in the file when it was last opened, and are not read yet."""
+        return self._whole - self._reader.rows
 
     def poll(self, rows: int = STREAM_ROWS) -> Iterator[Hits]:
         """Yield what is new, in pieces of about ``rows`` hits.
@@ -233,17 +241,26 @@ class HitsFollower:
             hit file. A file that is not there is one without hits.
         """
         try:
-            yield from self._new(rows)
+            for hits in self._new(rows):
+                yield hits
+                self._sound = time.monotonic()
             self._sound = time.monotonic()
         except InputError:
-            if self._path.exists() and time.monotonic() - self._sound > PATIENCE_S:
+            if not self._is_missing() and time.monotonic() - self._sound > PATIENCE_S:
                 raise
+
+    def _is_missing(self) -> bool:
+        try:
+            return not self._path.exists()
+        except OSError:  # it may not be looked for
+            return False
 
     def _new(self, rows: int) -> Iterator[Hits]:
         with hdf5.open_checked(self._path, schema.HITS) as file:
             extent = extent_of(file, self._path)
             if extent.rows < self._reader.rows:
                 raise InputError(self._path, "has fewer hits than before", "watch it anew")
+            self._whole = extent.rows
             for hits in self._reader.pieces(file, extent, rows, last=extent.finished):
                 self.run = hits.run
                 yield hits

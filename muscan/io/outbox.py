@@ -86,6 +86,9 @@ class Outbox:
         if not path.parent.is_dir():
             raise InputError(path, f"the folder {path.parent} does not exist", "create it first")
         with self._database() as database:
+            sound = database.execute("PRAGMA integrity_check(1)").fetchone()[0]
+            if sound != "ok":
+                raise sqlite3.DatabaseError(sound)
             version = database.execute("PRAGMA user_version").fetchone()[0]
             if version > _VERSION:
                 raise InputError(path, f"has outbox version {version}", "update muscan")
@@ -99,9 +102,13 @@ class Outbox:
             with closing(sqlite3.connect(self._path, timeout=30.0)) as database, database:
                 database.execute("PRAGMA synchronous = FULL")
                 yield database
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError, TypeError) as error:
+            # The latter two where a damaged file's own words, or bodies, are no texts.
+            reason = " ".join(str(error).split())
             raise InputError(
-                self._path, f"cannot be used as an outbox ({error})", "check the disk, or remove it"
+                self._path,
+                f"cannot be used as an outbox ({reason})",
+                "check the disk, or remove it",
             ) from error
 
     def put(self, event_id: str, body: bytes, targets: Sequence[str]) -> bool:
@@ -163,11 +170,14 @@ class Outbox:
         # Chance, so that many senders that failed together do not come back together.
         due = time.time() + longest * random.uniform(0.5, 1.0)
         with self._database() as database:
-            database.execute(
+            changed = database.execute(
                 "UPDATE deliveries SET sent = ?, tries = tries + 1, due = ?, error = ?"
                 " WHERE target = ? AND number = ?",
                 (error is None, due, error or "", target, event.number),
-            )
+            ).rowcount
+            if changed != 1:
+                # Or it would be sent for ever.
+                raise sqlite3.DatabaseError(f"event {event.number} is not found again")
 
     def deliver(self, senders: Mapping[str, Send], *, now: bool = False) -> float | None:
         """Send what is due, each target's events in order.

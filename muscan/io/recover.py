@@ -13,13 +13,13 @@ import h5py
 import numpy as np
 
 from muscan.errors import InputError
-from muscan.io import hdf5, schema
+from muscan.io import hdf5, schema, tables
 from muscan.io.checksums import Blocks, crc32
+from muscan.io.heaps import damaged_heap
 from muscan.io.hit_reader import MOST_BLOCK_ROWS
 from muscan.io.hits import HitsWriter
 from muscan.io.journal import Journal, journal_of, read_journal
 from muscan.io.superblock import RepairedFile
-from muscan.model.detector import parse_detector
 from muscan.model.events import Columns, Hits, Run
 
 #: What HDF5 and NumPy raise on damaged content.
@@ -110,12 +110,15 @@ def recover(path: Path, output: Path | None = None) -> Recovery:
     if journal is not None and journal.blocks:
         return _by_journal(journal, path, target)
     try:
+        heap = damaged_heap(path)
+        if heap is not None:
+            raise OSError(f"texts at byte {heap} have no end")
         with RepairedFile(path) as raw, h5py.File(raw, "r") as file:
             return _recover(file, path, target)
     except InputError:
         raise
     except _DAMAGE as error:
-        reason = str(error).splitlines()[0]
+        reason = hdf5.first_line(error)
         raise InputError(
             path, f"nothing can be recovered ({reason})", "restore it from its source"
         ) from error
@@ -123,7 +126,7 @@ def recover(path: Path, output: Path | None = None) -> Recovery:
 
 def _by_journal(journal: Journal, path: Path, target: Path) -> Recovery:
     """Keep the blocks of a live file whose writer was killed, whatever became of HDF5's index."""
-    detector = parse_detector(journal.layout, journal_of(path))
+    detector = hdf5.detector_of(journal.layout, str(journal_of(path)))
     found = Recovery(target)
     start, live_time = 0, journal.run.live_time_s
     with HitsWriter(target, detector) as writer, path.open("rb") as file:
@@ -149,7 +152,7 @@ def _recover(file: h5py.File, path: Path, target: Path) -> Recovery:
     detector = hdf5.read_detector(file, path)
     if detector is None:
         raise InputError(path, f"has no {schema.DETECTOR}", "restore it from its source")
-    rows = hdf5.check_table(file, schema.HIT_TABLE, path, growing=True)
+    rows = tables.check_table(file, schema.HIT_TABLE, path, growing=True)
     blocks = _blocks(file, path, rows)
     run = _or_none(hdf5.read_run, file, path) or Run()
     truth = _or_none(_read_whole, file, schema.TRUTH_TABLE, path)
@@ -182,11 +185,11 @@ def _blocks(file: h5py.File, path: Path, rows: int) -> Blocks:
     """Return the blocks that the rows hold; in a file without them, stretches of rows."""
     table = schema.BLOCK_TABLE
     if table.path not in file:
-        stop = np.minimum(np.arange(0, rows, hdf5.CHUNK_ROWS) + hdf5.CHUNK_ROWS, rows)
+        stop = np.minimum(np.arange(0, rows, tables.CHUNK_ROWS) + tables.CHUNK_ROWS, rows)
         nothing = np.zeros(len(stop))
         return Blocks(stop.astype("u8"), nothing.astype("u4"), np.full(len(stop), np.nan))
-    count = hdf5.check_table(file, table, path, growing=True)
-    blocks = Blocks(**hdf5.read_rows(file, table, 0, count))
+    count = tables.check_table(file, table, path, growing=True)
+    blocks = Blocks(**tables.read_rows(file, table, 0, count))
     stops = np.minimum(blocks.stop, np.uint64(1 << 62)).astype(np.int64)
     sizes = np.diff(stops, prepend=0)
     sound = (sizes > 0) & (sizes <= MOST_BLOCK_ROWS) & (stops <= rows)
@@ -198,7 +201,7 @@ def _whole_block(
 ) -> dict[str, Any] | None:
     """Return the columns of a block, None if it is damaged."""
     columns: dict[str, Any] | None
-    columns = _or_none(hdf5.read_rows, file, schema.HIT_TABLE, start, stop)
+    columns = _or_none(tables.read_rows, file, schema.HIT_TABLE, start, stop)
     if columns is None or checksum is None:
         return columns
     return columns if _checksum(columns, stop - start) == checksum else None
@@ -211,8 +214,8 @@ def _checksum(columns: dict[str, Any], rows: int) -> int:
 def _read_whole(file: h5py.File, table: schema.Table, path: Path) -> Columns | None:
     if table.path not in file:
         return None
-    rows = hdf5.check_table(file, table, path, growing=True)
-    return table.holder(**hdf5.read_rows(file, table, 0, rows))
+    rows = tables.check_table(file, table, path, growing=True)
+    return table.holder(**tables.read_rows(file, table, 0, rows))
 
 
 def _longest(file: h5py.File) -> int:

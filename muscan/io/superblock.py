@@ -7,6 +7,7 @@ File Format Specification, version 3.0, section II.A.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import struct
@@ -21,6 +22,8 @@ _CHECKSUM_AT: Final = 44
 _WRITING: Final = 1
 _SWMR: Final = 4
 _MASK: Final = 0xFFFFFFFF
+#: Bytes by which a file may grow while a reader has it open: 20 s at 100 times a portal's rate.
+_MOST_GROWTH: Final = 1 << 30
 
 
 def read_flags(path: Path) -> int:
@@ -69,21 +72,49 @@ def clear_marks(path: Path) -> None:
 
 
 class RepairedFile(io.FileIO):
-    """A file read as if its superblock were repaired; nothing is changed on disk."""
+    """A file read as if its superblock were repaired; nothing is changed on disk.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    path : Path
+    growing : bool
+        Whether a writer may be at work: what it appends after the file was opened is then inside
+        of the file, too. Bytes that are not there yet are zero.
+    """
+
+    def __init__(self, path: Path, *, growing: bool = False) -> None:
         super().__init__(path, "rb")
         head = super().read(SIZE) or b""
-        self._head = repaired(head, path.stat().st_size)
+        self._beyond = _MOST_GROWTH if growing else 0
+        self._head = repaired(head, path.stat().st_size + self._beyond)
         self.seek(0)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Go to a place; the end is that which the superblock tells.
+
+        Raises
+        ------
+        OSError
+            If it is a place that no file has.
+        """
+        if offset >> 63:
+            raise OSError(errno.EINVAL, "an address is beyond any file's end")
+        if whence == os.SEEK_END and self._beyond:
+            end = super().seek(0, os.SEEK_END) + self._beyond
+            return super().seek(end + offset)
+        return super().seek(offset, whence)
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         """Read into a buffer, the superblock from memory."""
+        view = memoryview(buffer).cast("B")
         start = self.tell()
-        count = super().readinto(buffer) or 0
+        count = super().readinto(view) or 0
         if start < len(self._head):
             known = self._head[start : start + count]
-            memoryview(buffer).cast("B")[: len(known)] = known
+            view[: len(known)] = known
+        if self._beyond and count < len(view):
+            view[count:] = bytes(len(view) - count)
+            count = len(view)
         return count
 
 

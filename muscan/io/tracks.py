@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from muscan.errors import InputError
-from muscan.io import hdf5, schema
+from muscan.io import hdf5, schema, tables
 from muscan.model.detector import Detector
 from muscan.model.events import Tracks
 
@@ -24,7 +24,7 @@ class TracksWriter(hdf5.EventsWriter):
         super().__init__(path, schema.TRACKS, detector)
 
     def _begin(self) -> None:
-        self._tracks = hdf5.TableWriter(self._file, schema.TRACK_TABLE)
+        self._tracks = tables.TableWriter(self._file, schema.TRACK_TABLE)
 
     @property
     def rows(self) -> int:
@@ -55,15 +55,15 @@ def iter_tracks(path: Path, rows: int = STREAM_ROWS) -> Iterator[Tracks]:
         If the file is not a sound track file, or has no tracks.
     """
     with hdf5.open_checked(path, schema.TRACKS) as file:
-        total = hdf5.check_table(file, schema.TRACK_TABLE, path)
+        total = tables.check_table(file, schema.TRACK_TABLE, path)
         if total == 0:
             raise InputError(path, "has no tracks")
         detector = hdf5.read_detector(file, path)
         run = hdf5.read_run(file, path)
         for number, (start, stop) in enumerate(
-            hdf5.event_slices(file, schema.TRACK_TABLE, total, rows)
+            tables.event_slices(file, schema.TRACK_TABLE, total, rows)
         ):
-            columns = hdf5.read_rows(file, schema.TRACK_TABLE, start, stop)
+            columns = tables.read_rows(file, schema.TRACK_TABLE, start, stop)
             counts = run.counts if number == 0 else {}
             tracks = Tracks(**columns, detector=detector, run=replace(run, counts=counts))
             yield _finite(tracks)

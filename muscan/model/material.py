@@ -15,7 +15,7 @@ from muscan.model import material_files
 from muscan.model.composition import formula_fractions
 from muscan.model.material_files import Entry, MaterialSpec
 from muscan.model.matter import Material
-from muscan.resources import shipped_folder, user_folder
+from muscan.resources import shipped_folder, user_files, user_folder
 
 __all__ = ["Material", "MaterialDatabase", "add_materials", "check_materials", "load_materials"]
 
@@ -117,8 +117,7 @@ def load_materials(files: Sequence[str | Path] = ()) -> MaterialDatabase:
     InputError
         If a file cannot be read or an entry is wrong, naming file and line.
     """
-    folder = user_folder("materials")
-    own = sorted(folder.glob("*.toml")) if folder.is_dir() else []
+    own = user_files("materials")
     if not own and not files:
         return _shipped()
     layers = [_shipped_entries(), material_files.read_layer(own)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -11,7 +12,7 @@ import numpy as np
 
 from muscan import io
 from muscan.errors import InputError
-from muscan.model.events import Hits, Run, Tracks, pair_tracks
+from muscan.model.events import Hits, Run, Scatters, Tracks, pair_tracks
 from muscan.model.spectrum import sea_level_spectrum
 from muscan.model.volume import Volume, VoxelGrid
 from muscan.pipeline.common import summed
@@ -20,18 +21,20 @@ from muscan.tracking import find_tracks
 
 #: Muons with both tracks that are kept for the likelihood; of more, every second (fourth, …).
 MOST_MUONS: Final = 1_000_000
+#: Muons that are summed for PoCA together. Fixed, so that the sums round alike however hits came.
+PORTION: Final = 8192
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is known at a moment.
+    """What is known at a moment; it stays as it is while more hits are gathered.
 
     Attributes
     ----------
     volume : Volume
         PoCA of all muons.
     tracks : Tracks
-        Of muons with both tracks; every ``stride``-th of them.
+        Of muons with both tracks; every ``stride``-th of them, counted from the first.
     muons, rows : int
         Muons with both tracks, and hits, so far.
     stride : int
@@ -50,7 +53,8 @@ class Snapshot:
 class Gathering:
     """Tracks hits as they come, writes the tracks, and sums them for PoCA.
 
-    The track file appears when the ``with`` block succeeds.
+    What comes out does not depend on how the hits were cut into pieces. The track file appears
+    when the ``with`` block succeeds.
 
     Parameters
     ----------
@@ -71,7 +75,8 @@ class Gathering:
         self._kept: list[Tracks] = []
         self._kept_muons = 0
         self._stride = 1
-        self._runs: list[Run] = []
+        self._rest: Scatters | None = None
+        self._run: Run | None = None
         self._rows = 0
         self.muons = 0
 
@@ -89,19 +94,28 @@ class Gathering:
             self._writer = io.TracksWriter(self._output, tracks.detector)
             self._writer.__enter__()
         self._writer.append(tracks)
-        self._runs.append(tracks.run)
+        known = [tracks.run] if self._run is None else [self._run, tracks.run]
+        self._run = replace(summed(known), live_time_s=tracks.run.live_time_s)
         self._rows += len(hits)
         scatters = pair_tracks(tracks)
         if len(scatters):
-            self._sums.add(scatters, self._grid, self._workers)
             self._keep(tracks, np.isin(tracks.event_id, scatters.event_id))
+            self._sum(scatters)
             self.muons += len(scatters)
 
+    def _sum(self, scatters: Scatters) -> None:
+        waiting = scatters if self._rest is None else Scatters.join([self._rest, scatters])
+        whole = len(waiting) - len(waiting) % PORTION
+        for first in range(0, whole, PORTION):
+            # In this thread: others would wait in a line with the long work of a look.
+            self._sums.add(waiting.take(slice(first, first + PORTION)), self._grid, workers=1)
+        self._rest = waiting.take(slice(whole, None))
+
     def _keep(self, tracks: Tracks, paired: np.ndarray) -> None:
-        pairs = np.flatnonzero(paired).reshape(-1, 2)[:: self._stride]
+        pairs = np.flatnonzero(paired).reshape(-1, 2)[-self.muons % self._stride :: self._stride]
         self._kept.append(tracks.take(pairs.ravel()))
         self._kept_muons += len(pairs)
-        if self._kept_muons > MOST_MUONS:
+        while self._kept_muons > MOST_MUONS:
             joined = Tracks.join(self._kept)
             every_second = np.arange(len(joined)).reshape(-1, 2)[::2].ravel()
             self._kept, self._stride = [joined.take(every_second)], 2 * self._stride
@@ -110,19 +124,29 @@ class Gathering:
     @property
     def live_time_s(self) -> float:
         """Live time of the hits so far [s]; NaN if unknown."""
-        return self._runs[-1].live_time_s if self._runs else float("nan")
+        return float("nan") if self._run is None else self._run.live_time_s
 
     def snapshot(self) -> Snapshot:
-        """Return what is known now."""
-        run = replace(summed(self._runs), live_time_s=self.live_time_s)
+        """Return what is known now.
+
+        Raises
+        ------
+        InputError
+            If no muon has both tracks yet.
+        """
+        if self._run is None or self._rest is None:
+            raise InputError("hits", "no muon has both tracks")
         self._kept = [Tracks.join(self._kept)]
+        sums = deepcopy(self._sums)
+        if len(self._rest):
+            sums.add(self._rest, self._grid, workers=1)
         return Snapshot(
-            volume=replace(self._sums.volume(self._grid, self._spectrum), run=run),
-            tracks=replace(self._kept[0], run=run),
+            volume=replace(sums.volume(self._grid, self._spectrum), run=self._run),
+            tracks=replace(self._kept[0], run=self._run),
             muons=self.muons,
             rows=self._rows,
             stride=self._stride,
-            run=run,
+            run=self._run,
         )
 
     def __exit__(
@@ -132,5 +156,5 @@ class Gathering:
         trace: TracebackType | None,
     ) -> None:
         if self._writer is not None:
-            self._writer.run = replace(summed(self._runs), live_time_s=self.live_time_s)
+            self._writer.run = self._run or Run()
             self._writer.__exit__(kind, error, trace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,6 +51,10 @@ class Look:
     verdict : {"alert", "clear", "undecided"}
     reason : str
         Why the scan ends; empty while it goes on.
+    lag_s : float
+        Age of what it shows when it is shown: the time that the look took [s].
+    behind_hits : int
+        Hits that were in the file then, and not followed yet.
     """
 
     report: AlertReport
@@ -60,6 +65,8 @@ class Look:
     live_time_s: float
     verdict: Verdict = "undecided"
     reason: str = ""
+    lag_s: float = 0.0
+    behind_hits: int = 0
 
     def summary(self) -> dict[str, Any]:
         """Return the look as JSON values, the alerts by their ids."""
@@ -74,6 +81,8 @@ class Look:
             "cells": None if tested is None else tested.cells,
             "verdict": self.verdict,
             "reason": self.reason,
+            "lag_s": round(self.lag_s, 3),
+            "behind_hits": self.behind_hits,
         }
 
 
@@ -92,6 +101,11 @@ class Rules:
     stop_at: str
     early: bool
     workers: int | None
+
+    @property
+    def spare_workers(self) -> int:
+        """Threads of a look while hits are followed: one is left for that."""
+        return max((self.workers or os.cpu_count() or 1) - 1, 1)
 
     def __post_init__(self) -> None:
         for name, value in (("--false-alarm", self.false_alarm), ("--miss", self.miss)):
@@ -131,7 +145,7 @@ class Analyst:
         number = sequential.look_number(found.muons)
         due = number > self._sightings.look
         volume = self._volume(found, last=False)
-        report = self._identify(volume, found)
+        report = self._identify(volume, found, last=False)
         share = sequential.share_of_look(number, rules.false_alarm) if due else 0.0
         certain = self._certain(report, volume, share)
         look = Look(report, certain, None, found.muons, found.rows, found.run.live_time_s)
@@ -160,7 +174,7 @@ class Analyst:
         """Look for the last time, with what the end may still spend; see `sequential`."""
         volume = self._volume(found, last=True)
         share = sequential.share_of_end(self._rules.false_alarm)
-        report = self._identify(volume, found)
+        report = self._identify(volume, found, last=True)
         certain = self._certain(report, volume, share)
         kept = [alert for alert in report.alerts if alert.id in certain]
         report = report.model_copy(update={"alerts": kept})
@@ -185,7 +199,7 @@ class Analyst:
                 method=self._rules.method,
                 voxel=self._rules.voxel,
                 flux=self._rules.flux,
-                workers=self._rules.workers,
+                workers=self._workers(last),
             )
             self._solved = cast(Volume, solved)  # no file was asked for
             self._solved_muons = found.muons
@@ -196,13 +210,17 @@ class Analyst:
         enough = muons >= max(WORTH_AGAIN * self._solved_muons, WORTH_FIRST)
         return enough and time.monotonic() >= self._rested
 
-    def _identify(self, volume: Volume, found: Snapshot) -> AlertReport:
+    def _workers(self, last: bool) -> int | None:
+        return self._rules.workers if last else self._rules.spare_workers
+
+    def _identify(self, volume: Volume, found: Snapshot, *, last: bool) -> AlertReport:
         report, materials = identify(
             volume,
             tracks=found.tracks,
             materials=self._rules.materials,
             watch=self._rules.watch,
             flux=self._rules.flux,
+            workers=self._workers(last),
         )
         io.write_volume(self._folder / "volume.h5", volume)
         io.write_materials(self._folder / "materials.h5", materials)

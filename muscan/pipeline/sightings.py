@@ -56,7 +56,14 @@ class Sightings:
             hits, self.look, self._known = state["hits"], int(state["look"]), state["objects"]
             for known in self._known:
                 str(known["id"]), float(known["centre"][2]), float(known["size"][2])
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            ArithmeticError,
+            RecursionError,
+        ) as error:
             raise InputError(self._path, "is damaged", "remove it, or use another --out") from error
         if hits != self._hits:
             raise InputError(self._path, f"belongs to a scan of {hits}", "use another --out")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +33,8 @@ LEAST_MUONS: Final = 500
 PIECE_ROWS: Final = 500_000
 #: Longest time between looks for new hits [s].
 POLL_S: Final = 0.5
+#: Looks give way to the following by this much (Unix' niceness).
+NICENESS: Final = 5
 
 
 def watch(
@@ -149,6 +155,7 @@ class _Following:
     ) -> None:
         self._hits, self._analyst, self._gathering = hits, analyst, gathering
         self._every, self._on_look = every, on_look
+        self._follower = io.HitsFollower(hits)
         self._pending: Future[Look] | None = None
         self._looked = time.monotonic()
         self._looked_muons = 0
@@ -156,10 +163,9 @@ class _Following:
 
     def run(self, until: float | None, timeout: float, progress: Progress | None) -> Look:
         """Follow the file to its end, or to a decision; return the last look."""
-        follower = io.HitsFollower(self._hits)
-        gathering = self._gathering
+        follower, gathering = self._follower, self._gathering
         grown, reason = time.monotonic(), ""
-        with gathering, ThreadPoolExecutor(1, thread_name_prefix="muscan-look") as pool:
+        with gathering, ThreadPoolExecutor(1, "muscan-look", _give_way) as pool:
             while not reason:
                 for piece in follower.poll(PIECE_ROWS):
                     grown = time.monotonic()
@@ -182,7 +188,9 @@ class _Following:
                 raise InputError(self._hits, f"no muon has both tracks ({reason})")
             if self._decided is not None:
                 reason = self._decided.reason
+            ended = time.monotonic()
             last = self._analyst.end(gathering.snapshot(), reason, self._decided)
+        last = replace(last, lag_s=time.monotonic() - ended, behind_hits=follower.behind)
         self._on_look(last)
         return last
 
@@ -204,9 +212,20 @@ class _Following:
         if self._pending is None:
             return
         look, self._pending = self._pending.result(), None
+        lag = time.monotonic() - self._looked
+        look = replace(look, lag_s=lag, behind_hits=self._follower.behind)
         self._on_look(look)
         if look.reason:
             self._decided = look
+
+
+def _give_way() -> None:
+    """Let this thread, and those that it starts, have the time that the others leave."""
+    if sys.platform == "linux":  # elsewhere the niceness is one for all threads
+        thread = threading.get_native_id()
+        with suppress(OSError):
+            nice = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, min(nice + NICENESS, 19))
 
 
 def _over(live_time_s: float, until: float | None) -> str:

@@ -19,11 +19,11 @@ from muscan.model.alerts import Alert
 from muscan.model.events import Tracks
 from muscan.model.volume import Volume
 from muscan.viewer import layers, probe
+from muscan.viewer.canvas import Canvas
 from muscan.viewer.panel import SLIDER_STEPS, Panel
 from muscan.viewer.scan import Scan, follow
 
 if TYPE_CHECKING:
-    from napari.layers import Layer
     from napari.viewer import Viewer
 
 _SWITCHES = {
@@ -51,6 +51,7 @@ class ScanDock(Panel):
     def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
         self.viewer = napari_viewer
+        self.canvas = Canvas(napari_viewer)
         self.scan = self._scan_of_layers()
         self.shown: Volume | None = self.scan.volume
         self.chosen: probe.Reading | None = None
@@ -125,24 +126,15 @@ class ScanDock(Panel):
 
     def _fill_switches(self) -> None:
         for name, label in _SWITCHES.items():
-            layer = self._layer(name)
+            layer = self.canvas.layer(name)
             if layer is None or name in self.switches:
                 continue
             switch = QCheckBox(label)
             switch.setChecked(layer.visible)
-            switch.toggled.connect(lambda on, name=name: self._switch(name, on))
+            switch.toggled.connect(lambda on, name=name: self.canvas.switch(name, on))
             place = len(self.switches)
             self.switch_grid.addWidget(switch, place // 3, place % 3)
             self.switches[name] = switch
-
-    def _switch(self, name: str, on: bool) -> None:
-        layer = self._layer(name)
-        if layer is not None:
-            layer.visible = on
-
-    def _layer(self, name: str) -> Layer | None:
-        known = self.viewer.layers
-        return known[name] if name in known else None  # noqa: SIM401  (a list by name, no dict)
 
     # --- alerts and decisions ------------------------------------------------------------------
 
@@ -163,17 +155,7 @@ class ScanDock(Panel):
         if alert is None:
             return
         self.chosen = None
-        low, high = np.array(alert.extent_mm, dtype=float)
-        place = np.array(alert.position_mm)[::-1]
-        self.viewer.dims.set_point((0, 1, 2), tuple(place))
-        camera = self.viewer.scene.camera
-        # The view of the whole tells how large a millimetre is on this screen.
-        angles = camera.angles
-        self.viewer.reset_view(reset_camera_angle=False)
-        whole = np.linalg.norm([r.stop - r.start for r in self.viewer.dims.range])
-        camera.zoom *= float(np.clip(whole / (12 * np.linalg.norm(high - low)), 1.2, 5.0))
-        camera.center = tuple(place)
-        camera.angles = angles
+        self.canvas.look_at(*alert.extent_mm, alert.position_mm)
         if self.shown is not None:
             self._tell(probe.read_at(self.shown, alert.position_mm, self.scan.materials))
 
@@ -205,18 +187,7 @@ class ScanDock(Panel):
 
     def _draw_alerts(self) -> None:
         """Put the boxes and labels of the scan's alerts in place of those that are shown."""
-        self._replace(layers.of_alerts(self.alerts, self.scan.decisions))
-
-    def _replace(self, made: list[layers.LayerData]) -> None:
-        from napari.layers import Layer
-
-        for data, options, kind in made:
-            old = self._layer(options["name"])
-            visible = True if old is None else old.visible
-            if old is not None:
-                self.viewer.layers.remove(old)
-            options = {**options, "visible": visible, "metadata": {"muscan": self.scan}}
-            self.viewer.add_layer(Layer.create(data, options, kind))
+        self.canvas.put(layers.of_alerts(self.alerts, self.scan.decisions), self.scan)
 
     def say(self, text: str) -> None:
         """Show a message under the buttons."""
@@ -228,9 +199,7 @@ class ScanDock(Panel):
         density = float(plot.from_scale(step / SLIDER_STEPS)) if step else 0.0
         self.threshold_label.setText(f"from λ = {density:.2g}")
         self.scale.set_threshold(density)
-        layer = self._layer(layers.DENSITY)
-        if layer is not None:
-            layer.colormap = layers.colour_map(density)
+        self.canvas.set_threshold(density)
 
     def _label_exposure(self, percent: int) -> None:
         run = self.scan.volume.run if self.scan.volume is not None else None
@@ -274,12 +243,7 @@ class ScanDock(Panel):
 
     def _show_volume(self, volume: Volume) -> None:
         self.shown = volume
-        for data, options, kind in layers.of_volume(volume):
-            layer = self._layer(options["name"])
-            if layer is None or layer.data.shape != data.shape:
-                self._replace([(data, options, kind)])
-            else:
-                layer.data = data
+        self.canvas.put_volume(volume, self.scan)
 
     # --- probe ---------------------------------------------------------------------------------
 
@@ -302,23 +266,10 @@ class ScanDock(Panel):
     def _read_cursor(self) -> probe.Reading | None:
         if self._cursor is None or self.shown is None:
             return None
-        place = self._place_under(*self._cursor)
+        place = self.canvas.place_under(*self._cursor, self.shown)
         reading = None if place is None else probe.read_at(self.shown, place, self.scan.materials)
         self._tell(reading)
         return reading
-
-    def _place_under(self, position: Any, direction: Any, displayed: Any) -> Any:
-        """Return the point [mm] under the cursor; in 3D the brightest voxel on its ray."""
-        if len(displayed) < 3 or direction is None:
-            return np.asarray(position, dtype=float)[::-1]
-        layer = self._layer(layers.DENSITY)
-        if layer is None or self.shown is None:
-            return None
-        start, stop = layer.get_ray_intersections(position, direction, displayed, world=True)
-        if start is None or stop is None:
-            return None
-        ends = [layer.data_to_world(end)[::-1] for end in (start, stop)]
-        return probe.brightest_on_ray(self.shown, *ends)
 
     def _tell(self, reading: probe.Reading | None) -> None:
         if reading is not None:
@@ -348,16 +299,13 @@ class ScanDock(Panel):
     def _draw_tracks(self, found: tuple[int, list[layers.LayerData]]) -> None:
         count, made = found
         self._hide_tracks()
-        self._replace(made)
+        self.canvas.put(made, self.scan)
         drawn = len(made[0][0])
         self.say(f"{count} muons go through" + (f"; the {drawn} most scattered are drawn"
                  if drawn < count else ""))  # fmt: skip
 
     def _hide_tracks(self) -> None:
-        for name in (layers.INCOMING, layers.OUTGOING):
-            layer = self._layer(name)
-            if layer is not None:
-                self.viewer.layers.remove(layer)
+        self.canvas.remove((layers.INCOMING, layers.OUTGOING))
 
     # --- live mode, workers, pictures ----------------------------------------------------------
 
@@ -378,9 +326,7 @@ class ScanDock(Panel):
         self.scan, self._tracks = scan, None
         if scan.volume is not None:
             self._show_volume(scan.volume)
-        labels = self._layer(layers.MATERIALS)
-        if scan.materials is not None and labels is not None:
-            labels.data = scan.materials.labels.T
+        self.canvas.put_materials(scan.materials)
         self._draw_alerts()
         self._fill()
 

@@ -128,7 +128,9 @@ def _load_file(path: Path) -> dict[str, Any]:
 
 
 def follow(folder: Path, interval_s: float = 1.0) -> Iterator[Scan | None]:
-    """Yield the scan whenever its files have changed, None in between; it never ends.
+    """Yield the scan as it is, then whenever its files have changed, None in between.
+
+    It never ends. What is there already comes first, as it may have changed since it was shown.
 
     Parameters
     ----------
@@ -137,9 +139,8 @@ def follow(folder: Path, interval_s: float = 1.0) -> Iterator[Scan | None]:
     interval_s : float
         Time between looks [s].
     """
-    last = _state(folder)
+    last: dict[str, tuple[int, int]] = {}
     while True:
-        time.sleep(interval_s)
         state = _state(folder)
         if state != last and "volume.h5" in state:
             # A file that is replaced while it is read is read again at the next look.
@@ -147,11 +148,12 @@ def follow(folder: Path, interval_s: float = 1.0) -> Iterator[Scan | None]:
                 scan = load([folder])
             except InputError:
                 yield None
-                continue
-            last = state
-            yield scan
+            else:
+                last = state
+                yield scan
         else:
             yield None
+        time.sleep(interval_s)
 
 
 def _state(folder: Path) -> dict[str, tuple[int, int]]:

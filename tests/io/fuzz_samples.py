@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import os
 import re
 import shutil
 from collections.abc import Callable
@@ -13,9 +12,14 @@ import h5py
 import numpy as np
 
 from muscan import io
+from muscan.io import audit
+from muscan.io.journal import journal_of
+from muscan.io.outbox import Outbox
+from muscan.io.targets import event_body
 from muscan.model.detector import load_detector
 from muscan.model.events import Hits, Run
 from muscan.model.volume import MaterialMap, Volume, VoxelGrid
+from muscan.pipeline.sightings import Sightings
 from muscan.resources import find
 from muscan.tracking import find_tracks
 
@@ -209,6 +213,11 @@ def make_samples(folder: Path) -> dict[str, Path]:
         path.with_name("mapping.toml").write_text(STRIPS)
         path.with_name("layout.toml").write_text(STRIPS_LAYOUT)
     _write_unfinished(new("hits unfinished", "hits.h5"), hits)
+    _write_unfinished(new("journal", "hits.h5.blocks").with_suffix(""), hits, keep_journal=True)
+    _write_audit(new("audit", "audit.jsonl"))
+    _write_outbox(new("outbox", "outbox.sqlite"))
+    Sightings(folder / "audit", Path("/hits.h5")).write()
+    (folder / "audit" / "watch.json").rename(new("watch state", "watch.json"))
     new("layout", "layout.toml").write_text(TDC_LAYOUT)
     scene = Path(find("scenes", "waste-drum")).read_text(encoding="utf-8")
     new("scene", "scene.toml").write_text(scene, encoding="utf-8")
@@ -218,13 +227,33 @@ def make_samples(folder: Path) -> dict[str, Path]:
     return paths
 
 
-def _write_unfinished(path: Path, hits: Hits) -> None:
-    """Write a hit file as it is while its writer lives, or after it was killed."""
+def _write_unfinished(path: Path, hits: Hits, *, keep_journal: bool = False) -> None:
+    """Write a hit file as it is while its writer lives, or after it was killed.
+
+    Where the journal is kept, the index of the file is torn: only the journal leads to the hits.
+    """
     part = path.with_name("part.h5")
     with io.LiveHitsWriter(part, hits.detector, block_rows=64) as writer:
         writer.append(hits)
         shutil.copyfile(part, path)
+        if keep_journal:
+            shutil.copyfile(journal_of(part), journal_of(path))
+            with path.open("r+b") as file:
+                file.seek(48)
+                file.write(bytes(16))
     part.unlink()
+
+
+def _write_audit(path: Path) -> None:
+    for number in range(5):
+        audit.append(path, "alert", subject=f"alert-{number}", reason="lead", who="operator")
+
+
+def _write_outbox(path: Path) -> None:
+    outbox = Outbox(path)
+    for number in range(5):
+        body = event_body(f"alert-{number}", "muscan.alert.raised", "/scan", "lead", {"mass": 3.5})
+        outbox.put(f"alert-{number}", body, ["stdout", "http://alerts.example/"])
 
 
 def _write_jagged(path: Path) -> None:
@@ -396,9 +425,7 @@ def spoil(sample: Path, path: Path, seed: int) -> None:
         _hdf5(path, rng)
         return
     ways: tuple[Callable[[bytearray, np.random.Generator], None], ...] = BYTES
-    if sample.suffix in (".toml", ".csv", ".json"):
+    if sample.suffix in (".toml", ".csv", ".json", ".jsonl", ".blocks"):
         ways = (*BYTES, *(_words,) * 8, _lines, _lines)
     ways[int(rng.integers(len(ways)))](data, rng)
     path.write_bytes(data)
-    # As one finds it: the writer of an unfinished file is long dead.
-    os.utime(path, (0, 0))

@@ -17,11 +17,14 @@ from pathlib import Path
 
 from muscan import io
 from muscan.errors import InputError
+from muscan.io import audit
 from muscan.io.drivers import open_source
+from muscan.io.outbox import Outbox
 from muscan.model.detector import load_detector
 from muscan.model.material import check_materials
 from muscan.model.scene import load_scene
 from muscan.pipeline import track
+from muscan.pipeline.sightings import Sightings
 
 ROOM = 1_000_000_000
 LAYOUT = "blocks-lab"
@@ -53,6 +56,26 @@ def hits(path: Path) -> None:
     track(found, workers=1)
 
 
+def live(path: Path) -> None:
+    """Read an unfinished file as who follows it, and as who finds it."""
+    follower = io.HitsFollower(path)
+    for _ in range(2):
+        for _ in follower.poll():
+            pass
+    hits(path)
+
+
+def journal(path: Path) -> None:
+    io.recover(path.with_suffix(""), path.with_name("recovered.h5"))
+
+
+def outbox(path: Path) -> None:
+    box = Outbox(path)
+    box.put("another", b"{}", ["stdout"])
+    box.deliver({"stdout": lambda event_id, body: None}, now=True)
+    box.unsent(), box.bodies(), box.errors()
+
+
 def tracks(path: Path) -> None:
     io.describe(path)
     io.read_tracks(path)
@@ -60,7 +83,11 @@ def tracks(path: Path) -> None:
 
 READERS = {
     "hits": hits,
-    "hits unfinished": hits,
+    "hits unfinished": live,
+    "journal": journal,
+    "audit": audit.verify,
+    "outbox": outbox,
+    "watch state": lambda path: Sightings(path.parent, Path("/hits.h5")),
     "tracks": tracks,
     "volume": io.describe,
     "materials": io.describe,

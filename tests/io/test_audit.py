@@ -92,6 +92,21 @@ def test_nothing_is_appended_to_a_damaged_log(log):
     assert log.read_bytes() == damaged
 
 
+def test_a_full_disk_leaves_the_log_as_it_was(log):
+    resource = pytest.importorskip("resource", reason="limits a file's size as POSIX does")
+    before = log.read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) + 50, limits[1]))
+    try:
+        with pytest.raises(InputError, match="cannot be written"):
+            audit.decide(log, "a-3", "confirmed", "seen")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert log.read_bytes() == before
+    audit.decide(log, "a-3", "confirmed", "seen")
+    assert len(audit.verify(log)) == 4
+
+
 def test_the_last_decision_counts(log):
     audit.decide(log, "a-1", "dismissed", "a mistake", who="Ana")
     made = audit.decisions(log)

@@ -29,7 +29,8 @@ COPIES = int(os.environ.get("MUSCAN_FUZZ_COPIES", "25"))
 PATIENCE_S = 30.0
 KINDS = ("hits", "tracks", "volume", "materials", "alerts", "csv", "csv inferred", "csv gzip",
          "csv wide", "csv mapping", "root", "root mapping", "root flat", "v1190", "v1190 mapping",
-         "strips", "strips mapping", "hits unfinished", "layout", "scene", "material")  # fmt: skip
+         "strips", "strips mapping", "hits unfinished", "journal", "audit", "outbox", "watch state",
+         "layout", "scene", "material")  # fmt: skip
 
 
 class Reader:
@@ -63,7 +64,14 @@ class Reader:
         assert process.stdout is not None
         process.stdin.write(json.dumps([kind, str(path)]) + "\n")
         process.stdin.flush()
+        began = _at_work(process.pid)[1]
         ready, _, _ = select.select([process.stdout], [], [], patience)
+        while not ready:
+            # On a busy machine it may just not have had its turn.
+            runs, seconds = _at_work(process.pid)
+            if not runs or seconds - began > patience:
+                break
+            ready, _, _ = select.select([process.stdout], [], [], patience)
         line = process.stdout.readline() if ready else ""
         if line:
             return str(json.loads(line))
@@ -75,6 +83,15 @@ class Reader:
             self._process.kill()
             self._process.communicate()
             self._process = None
+
+
+def _at_work(pid: int) -> tuple[bool, float]:
+    """Tell whether a process wants to run, and how long it has run [s]."""
+    found = Path(f"/proc/{pid}/stat")
+    if not found.exists():
+        return False, 0.0
+    fields = found.read_text().rpartition(")")[2].split()
+    return fields[0] in "RD", (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.fixture(scope="module")
@@ -113,4 +130,4 @@ def test_spoilt_copies_are_read_or_refused_in_one_line(kind, samples, reader, tm
     assert any(answer.startswith("refused: ") for answer in answers)
     # The line names the file that is at fault.
     places = (str(path), str(tmp_path))
-    assert all(a == "read" or any(p in a for p in places) for a in answers)
+    assert not [a for a in answers if a != "read" and not any(p in a for p in places)]

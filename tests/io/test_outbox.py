@@ -8,11 +8,12 @@ import hmac
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -297,3 +298,24 @@ def test_wrong_secrets_and_outboxes_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv(targets.SECRET_FILE, str(tmp_path / "none"))
     with pytest.raises(InputError, match="cannot be read"):
         targets.read_secret()
+
+
+def test_an_outbox_that_loses_its_entries_does_not_send_one_for_ever(tmp_path):
+    path = tmp_path / "outbox.sqlite"
+    box = queue.Outbox(path)
+    box.put("a-0", body(0), ["stdout"])
+    sent = []
+
+    def send(event_id, content):
+        sent.append(event_id)
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("UPDATE deliveries SET number = 7")
+
+    with pytest.raises(InputError, match="event 1 is not found again"):
+        box.deliver({"stdout": send})
+    assert sent == ["a-0"]
+    with path.open("r+b") as file:
+        file.seek(path.stat().st_size - 3000)
+        file.write(b"\xff" * 3000)
+    with pytest.raises(InputError, match="cannot be used as an outbox"):
+        queue.Outbox(path)

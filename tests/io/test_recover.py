@@ -132,6 +132,18 @@ def test_a_torn_journal_counts_up_to_its_last_whole_line(tmp_path, hits):
     assert io.recover(path).blocks == len(whole.blocks)
 
 
+def test_a_journal_counts_up_to_a_line_that_is_not_in_its_place(tmp_path, hits):
+    path = interrupted(tmp_path / "a.h5", hits)
+    beside = journal.journal_of(path)
+    head, first, second, third, *rest = beside.read_bytes().splitlines(keepends=True)
+    whole = journal.read_journal(path).blocks
+    for lines in ([first, third, second, *rest], [first, third, head, *rest]):
+        beside.write_bytes(b"".join([head, *lines]))
+        assert journal.read_journal(path).blocks == [whole[0], whole[2]]
+    beside.write_bytes(b"".join([first, head, *rest]))
+    assert journal.read_journal(path) is None
+
+
 def test_a_finished_file_has_no_journal(tmp_path, hits):
     assert not journal.journal_of(written(tmp_path / "a.h5", hits)).exists()
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import h5py
@@ -27,6 +28,7 @@ deadline = time.monotonic() + 30
 while not follower.finished and time.monotonic() < deadline:
     for hits in follower.poll():
         pieces += 1
+        print("a piece", flush=True)
         ids = [int(i) for i in hits.event_id[::4]]
         assert len(hits) % 4 == 0, "an event was parted"
         assert ids[0] > last and ids == sorted(set(ids)), "an event came twice, or too early"
@@ -55,9 +57,10 @@ def test_a_reader_in_another_process_follows_to_the_end(tmp_path, hits):
     with io.LiveHitsWriter(path, hits.detector, Run(run_id="r"), block_rows=130) as writer:
         for start in range(0, 2000, 40):
             writer.append(hits.take(slice(start, start + 40)))
-            time.sleep(0.03)
+            if start == 400:
+                assert reader.stdout.readline() == "a piece\n"
         writer.run = hits.run
-    found = json.loads(reader.communicate(timeout=60)[0])
+    found = json.loads(reader.communicate(timeout=60)[0].splitlines()[-1])
     assert reader.returncode == 0
     assert (found["events"], found["rows"]) == (500, 2000)
     assert found["pieces"] > 1
@@ -237,3 +240,47 @@ def test_a_file_that_shrinks_is_told_of(tmp_path, hits, monkeypatch):
 def test_a_wrong_block_size_is_refused(tmp_path, hits):
     with pytest.raises(InputError, match="block_rows"):
         io.LiveHitsWriter(tmp_path / "a.h5", hits.detector, block_rows=0)
+
+
+def test_a_damaged_file_that_was_written_just_now_is_refused_and_not_waited_for(tmp_path, hits):
+    path = tmp_path / "a.h5"
+    abandoned(path, hits, 1000)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"EAHD")  # the index of a dataset's chunks
+    data[at + 20] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="is damaged or truncated"):
+        io.read_hits(path)
+    # Who follows takes it for a file that is just being written, for a while.
+    follower = io.HitsFollower(path)
+    assert collected(follower) == []
+    assert (follower.rows, follower.finished) == (0, False)
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from muscan import io
+from muscan.errors import InputError
+hits = io.read_hits(Path(sys.argv[1]))
+resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, resource.RLIM_INFINITY))
+try:
+    with io.LiveHitsWriter(sys.argv[2], hits.detector, block_rows=100) as writer:
+        for start in range(0, 2000, 100):
+            writer.append(hits.take(slice(start, start + 100)))
+except InputError as error:
+    print(error)
+"""
+
+
+def test_a_full_disk_ends_the_writer_in_one_line_and_whole_blocks_stay(tmp_path, hits):
+    pytest.importorskip("resource", reason="limits a file's size as POSIX does")
+    io.write_hits(tmp_path / "a.h5", hits)
+    words = [sys.executable, "-c", FULL, tmp_path / "a.h5", tmp_path / "live.h5"]
+    told = subprocess.run(map(str, words), capture_output=True, text=True, check=True)
+    assert told.stderr == ""
+    assert f"live.h5: cannot be written ({os.strerror(errno.EFBIG)})" in told.stdout
+    assert told.stdout.count("\n") == 1
+    kept = io.recover(tmp_path / "live.h5").hits
+    assert kept >= 100
+    assert_same_hits(io.read_hits(tmp_path / "live-recovered.h5"), hits.take(slice(0, kept)))

@@ -51,6 +51,7 @@ def test_a_scan_without_tracks_says_so(folder):
 
 def test_following_tells_of_a_change_once(folder, volume):
     looks = follow(folder, interval_s=0.0)
+    assert next(looks).volume.method == "poca"
     assert next(looks) is None
     io.write_volume(folder / "volume.h5", replace(volume, method="later"))
     scan = next(looks)
@@ -61,6 +62,7 @@ def test_following_tells_of_a_change_once(folder, volume):
 
 def test_following_survives_a_half_written_file(folder, volume):
     looks = follow(folder, interval_s=0.0)
+    assert next(looks) is not None
     (folder / "volume.h5").write_bytes(b"")
     assert next(looks) is None
     io.write_volume(folder / "volume.h5", replace(volume, method="whole again"))

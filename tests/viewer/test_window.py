@@ -268,6 +268,6 @@ def test_muscan_view_saves_a_picture(screen, needs_napari, folder, tmp_path):
     subprocess.run(
         [sys.executable, "-c", code, "view", str(folder), "--picture", str(picture)],
         check=True,
-        timeout=120,
+        timeout=600,
     )
     assert picture.stat().st_size > 10_000

@@ -25,7 +25,7 @@ from benchmarks.machine import Table, describe, load_average  # noqa: E402
 def _scaling(options: argparse.Namespace) -> list[Table]:
     from benchmarks import scaling
 
-    return scaling.run(options.quick, options.most)
+    return scaling.run(options.quick, options.most, options.steps)
 
 
 def _peers(options: argparse.Namespace) -> list[Table]:
@@ -66,6 +66,7 @@ BENCHMARKS: dict[str, tuple[str, Callable[[argparse.Namespace], list[Table]]]] =
     "simulation": ("generator and transport, EcoMug with --ecomug", _script("bench_simulation")),
     "import": ("recorded data to hits and tracks", _script("bench_import")),
     "reconstruction": ("quality and speed of poca and em", _script("bench_reconstruction")),
+    "stopping": ("stopping density of blocks against the truth", _script("bench_stopping")),
     "scale": ("processes and a Dask cluster", _script("bench_scale")),
     "live": ("files that grow, and watch", _script("bench_live")),
 }
@@ -93,7 +94,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--ecomug", type=Path, metavar="EcoMug.h", help="header of EcoMug")
     parser.add_argument("--most", type=float, metavar="N",
                         help="largest size of any step, to try the benchmarks")  # fmt: skip
+    parser.add_argument("--steps", default="", metavar="STEP,…",
+                        help="steps of scaling, such as poca,em; by default all")  # fmt: skip
     options = parser.parse_args(arguments)
+    options.steps = [step for step in options.steps.split(",") if step]
     options.names += options.only.split(",") if options.only else []
     for name in options.names:
         if name not in BENCHMARKS:

@@ -54,7 +54,7 @@ DEFAULTS: tuple[tuple[str, dict[str, Any]], ...] = tuple(
 )
 CASES = (
     Case((50, 50, 50), ("poca", "bca", "asr"), DEFAULTS),
-    Case((20, 20, 20), ("poca", "bca"), (*DEFAULTS, ("em", {"smoothing": 5.0}))),
+    Case((20, 20, 20), ("poca", "bca"), DEFAULTS),
     Case((20, 10, 20), ("poca",), DEFAULTS[:2]),
 )
 

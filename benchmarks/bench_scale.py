@@ -1,6 +1,6 @@
 """What a scan costs, and what processes and a Dask cluster gain or lose: one command, one table.
 
-    python -m benchmarks.bench_scale [--quick] [--minutes 5] [--scans 6]
+    python -m benchmarks.bench_scale [--quick] [--minutes 5] [--scans 6] [--only simulate,em]
 
 Run it on a machine that does nothing else: it measures wall time. ``--quick`` is for trying it.
 """
@@ -99,7 +99,7 @@ def reconstruction(tracks: Tracks, method: str, voxel: float, counts: tuple[int,
 
 
 def growth(tracks: Tracks, quick: bool) -> list[Row]:
-    """Time of a reconstruction against muons and voxels: the slope on logarithmic axes."""
+    """Processor time of a reconstruction against muons and voxels: slopes on logarithmic axes."""
     rows: list[Row] = []
     shares = (0.1, 0.3, 1.0)
     voxels = (200.0, 100.0, 50.0) if quick else (100.0, 50.0, 30.0)
@@ -108,10 +108,10 @@ def growth(tracks: Tracks, quick: bool) -> list[Row]:
         seconds = []
         for share in shares:
             part = tracks.take(tracks.event_id <= events[int(share * len(events)) - 1])
-            seconds.append(timed(lambda p=part, m=method: muscan.reconstruct(p, method=m), 1)[0])
+            seconds.append(timed(lambda p=part, m=method: muscan.reconstruct(p, method=m), 1)[1])
         rows.append((f"{method}: time grows with muons to the", f"{_slope(shares, seconds):.2f}"))
         seconds = [
-            timed(lambda v=v, m=method: muscan.reconstruct(tracks, method=m, voxel=v), 1)
+            timed(lambda v=v, m=method: muscan.reconstruct(tracks, method=m, voxel=v), 1)[1]
             for v in voxels
         ]
         numbers = [1 / v**3 for v in voxels]
@@ -164,22 +164,29 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="half a minute of muons, two scans")
     parser.add_argument("--minutes", type=float, default=5.0, help="exposure of the large scan")
     parser.add_argument("--scans", type=int, default=6, help="scans of the small campaign")
+    parser.add_argument("--only", default="", metavar="NAME,…",
+                        help="of simulate, poca, em, growth, scans")  # fmt: skip
     options = parser.parse_args()
     minutes, number = (0.5, 2) if options.quick else (options.minutes, options.scans)
     counts = tuple(n for n in (1, 2, 4, 8) if n <= (os.cpu_count() or 1))
+    jobs: dict[str, Callable[[Tracks], list[Row]]] = {
+        "simulate": lambda _: simulation(minutes, counts),
+        "poca": lambda tracks: reconstruction(tracks, "poca", 20.0, counts),
+        "em": lambda tracks: reconstruction(tracks, "em", 50.0, counts),
+        "growth": lambda tracks: growth(tracks, options.quick),
+        "scans": lambda _: scans(number, [20.0] if options.quick else [30.0, 60.0], counts),
+    }
+    names = [name for name in options.only.split(",") if name] or list(jobs)
+    for name in names:
+        if name not in jobs:
+            parser.error(f"nothing is called '{name}': there are {', '.join(jobs)}")
     tracks = muscan.track(muscan.simulate("container", minutes=minutes, seed=1))
-    muscan.reconstruct(tracks, method="em", voxel=200)  # compiles
-    jobs: list[Callable[[], list[Row]]] = [
-        lambda: simulation(minutes, counts),
-        lambda: reconstruction(tracks, "poca", 20.0, counts),
-        lambda: reconstruction(tracks, "em", 50.0, counts),
-        lambda: growth(tracks, options.quick),
-        lambda: scans(number, [20.0] if options.quick else [30.0, 60.0], counts),
-    ]
+    if set(names) & {"em", "growth", "scans"}:
+        muscan.reconstruct(tracks, method="em", voxel=200)  # compiles
     print(f"| on {os.cpu_count()} cores | value |\n|---|---|")
-    for job in jobs:
-        for name, value in job():
-            print(f"| {name} | {value} |", flush=True)
+    for name in names:
+        for figure, value in jobs[name](tracks):
+            print(f"| {figure} | {value} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from muscan.errors import InputError
 from muscan.model.events import pair_tracks
 from muscan.model.volume import VoxelGrid
 from muscan.reconstruction.team import add_terms, groups, tree_sum
+from muscan.studies import study
 
 # In the extra `distributed`, which the gate installs and the extra `test` does not.
 distributed = pytest.importorskip("distributed")
@@ -117,6 +118,36 @@ def test_a_killed_worker_costs_no_hits(scanned):
     here = muscan.simulate("blocks", minutes=3, seed=4)
     for name, column in here.columns().items():
         np.testing.assert_array_equal(getattr(there, name), column, err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_worker_killed_under_poca_costs_no_volume(scanned):
+    """Its share of the muons is sent to another, whether it was at work on it yet or not."""
+    alone = muscan.reconstruct(scanned[1], voxel=VOXEL)
+    with connect("local:2") as client:
+        for after in (0.02, 0.1):
+            thread, pid = kill_one_soon(client, after)
+            volume = muscan.reconstruct(scanned[1], voxel=VOXEL, client=client)
+            thread.join()
+            assert_same(volume, alone)
+            client.wait_for_workers(2)
+            assert pid not in client.run(os.getpid).values()
+
+
+@pytest.mark.slow
+def test_a_worker_killed_under_a_study_costs_no_result(tmp_path):
+    options = {"scenes": ["uniform-0.6"], "scans": 3, "exposures": [5.0], "seed": 2}
+    options |= {"method": "poca", "voxel": 150.0}
+    with connect("local:2") as client:
+        thread, pid = kill_one_soon(client, 0.5)
+        there = study("calibrate", output=tmp_path / "there", client=client, **options)
+        thread.join()
+        client.wait_for_workers(2)
+        assert pid not in client.run(os.getpid).values()
+    here = study("calibrate", output=tmp_path / "here", workers=1, **options)
+    assert there.n_failed == here.n_failed == 0
+    assert there.n_scans == here.n_scans
+    assert there.tables == here.tables
 
 
 @pytest.mark.slow

@@ -7,7 +7,9 @@ the scattering of the vertices in it over the length of all paths through it.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
+from threading import Lock
 from typing import Literal
 
 import numpy as np
@@ -15,23 +17,29 @@ from numpy.typing import NDArray
 
 from muscan.errors import InputError
 from muscan.kernels import poca as kernel
-from muscan.kernels.traversal import Grid
+from muscan.kernels.path_sums import MOST_PATHS, length_unit, unpack
 from muscan.model.detector import Detector
 from muscan.model.events import Scatters
 from muscan.model.spectrum import MomentumSpectrum, class_weights, sea_level_spectrum
 from muscan.model.volume import Volume, VoxelGrid
 from muscan.reconstruction import lanes
 from muscan.reconstruction.common import kernel_grid
-from muscan.reconstruction.team import Team, grouped_lanes, tree_sum
+from muscan.reconstruction.team import Team
 from muscan.units import RAD2_PER_MM
 
 FloatArray = NDArray[np.float64]
-#: Sums over the vertices in each voxel (`muscan.kernels.poca.accumulate`), lengths, muons.
-Gathered = tuple[FloatArray, FloatArray, NDArray[np.uint32]]
+#: Sums over the vertices in each voxel, lengths of the paths and their number, in the units of the
+#: kernels (`muscan.kernels.poca.accumulate`, `muscan.kernels.path_sums.unpack`).
+Gathered = tuple[FloatArray, NDArray[np.int64], NDArray[np.uint32]]
+#: Voxels whose densities are worked out together: what is between stays in the cache.
+_PIECE = 4096
 
 
 class Sums:
-    """What the voxels have gathered: one accumulator a lane.
+    """What the voxels have gathered.
+
+    Everything is counted in whole units, so no sum depends on its order: the result has the same
+    bits for any number of threads or workers, and however the muons are cut into portions.
 
     Attributes
     ----------
@@ -41,47 +49,70 @@ class Sums:
 
     def __init__(self, grid: VoxelGrid) -> None:
         voxels = int(np.prod(grid.shape))
-        self.lanes = lanes.lane_count(voxels * 44)
-        self.vertex = [np.zeros((voxels, 4)) for _ in range(self.lanes)]
-        self.length = [np.zeros(voxels) for _ in range(self.lanes)]
-        self.muons = [np.zeros(voxels, np.uint32) for _ in range(self.lanes)]
-        self.cosine = 0.0
+        self._threads = min(lanes.lane_count(voxels * 40), os.cpu_count() or 1)
+        #: A thread's own sums over vertices and packed sums over paths, made when first needed.
+        self._own: list[tuple[FloatArray, NDArray[np.int64]]] = []
+        self._lengths = np.zeros(voxels, np.int64)
+        self._muons = np.zeros(voxels, np.uint32)
+        self._cosines = 0
         self.rows = 0
 
     def add(self, scatters: Scatters, grid: VoxelGrid, workers: int | None) -> None:
         """Add muons to the voxels of the grid that the sums were made for."""
-        shares = lanes.bounds(len(scatters), self.lanes)
-        geometry = kernel_grid(grid)
+        threads = self._threads if workers is None else min(self._threads, workers)
+        while len(self._own) < threads:
+            places = len(self._lengths) + 1
+            self._own.append((np.zeros((places, 4)), np.zeros(places, np.int64)))
+        shares = lanes.bounds(len(scatters), max(threads, 1))
+        lock = Lock()
 
-        def work(lane: int) -> None:
-            part = scatters.take(slice(*shares[lane]))
-            own = self.vertex[lane], self.length[lane], self.muons[lane]
-            _accumulate(part, geometry, own)
+        def work(share: int) -> None:
+            for first in range(*shares[share], MOST_PATHS):
+                last = min(first + MOST_PATHS, shares[share][1])
+                vertex, packed = self._own[share]
+                _accumulate(scatters.take(slice(first, last)), grid, vertex, packed)
+                with lock:
+                    unpack(packed, self._lengths, self._muons)
 
-        lanes.run(work, self.lanes, workers)
-        self.cosine += float(np.abs(scatters.in_direction[:, 2]).sum(dtype=np.float64))
-        self.rows += len(scatters)
+        lanes.run(work, len(shares), workers)
+        self._count(scatters)
 
     def add_elsewhere(self, portions: Sequence[Scatters], grid: VoxelGrid, team: Team) -> None:
-        """Add muons as `add` does to empty sums, each lane's on one of a team's workers."""
-        shares = [lanes.bounds(len(portion), self.lanes) for portion in portions]
-        of_lanes = [
-            [
-                portion.take(slice(*rows[lane]))
-                for portion, rows in zip(portions, shares, strict=True)
-            ]
-            for lane in range(self.lanes)
+        """Add muons as `add` does, each worker of a team a share of every portion."""
+        number = team.size()
+        shares = [lanes.bounds(len(portion), number) for portion in portions]
+        dealt = [
+            (
+                [
+                    portion.take(slice(*rows[share]))
+                    for portion, rows in zip(portions, shares, strict=True)
+                ],
+            )
+            for share in range(number)
         ]
-        groups = [(of_lanes[first:last],) for first, last in grouped_lanes(self.lanes, team)]
-        vertex, length, muons = team.total(_gathered, team.hold(list, groups), grid)
-        self.vertex, self.length, self.muons = [vertex], [length], [muons]
+        vertex, lengths, muons = team.total(_gathered, team.hold(list, dealt), grid)
+        self._own.append((np.concatenate([vertex, np.zeros((1, 4))]), np.zeros(0, np.int64)))
+        self._lengths += lengths
+        self._muons += muons
         for portion in portions:
-            self.cosine += float(np.abs(portion.in_direction[:, 2]).sum(dtype=np.float64))
-            self.rows += len(portion)
+            self._count(portion)
+
+    def _count(self, scatters: Scatters) -> None:
+        self.rows += len(scatters)
+        # In whole units, too: 2^-30 of a cosine.
+        cosines = np.abs(scatters.in_direction[:, 2]).astype(np.float64)
+        self._cosines += int(np.rint(cosines * 2.0**30).sum())
 
     def total(self) -> Gathered:
-        """Return the sums over all lanes."""
-        return tree_sum(self.vertex), tree_sum(self.length), tree_sum(self.muons)
+        """Return the sums of all threads."""
+        vertex = self._own[0][0][:-1] if self._own else np.zeros((len(self._lengths), 4))
+        for own, _ in self._own[1:]:
+            vertex = vertex + own[:-1]
+        return vertex, self._lengths, self._muons
+
+    def vertices_inside(self) -> float:
+        """Return how many vertices are in the grid."""
+        return kernel.NUMBER_UNIT * sum(float(own[:-1, 0].sum()) for own, _ in self._own)
 
     def volume(self, grid: VoxelGrid, spectrum: MomentumSpectrum | None = None) -> Volume:
         """Return the volume of the muons so far; see `poca`.
@@ -93,42 +124,43 @@ class Sums:
         """
         if self.rows == 0:
             raise InputError("tracks", "no muon has both an incoming and an outgoing track")
-        vertex, length, muons = self.total()
-        powers = (spectrum or sea_level_spectrum()).powers(self.cosine / self.rows, 0.0)
-        density, sigma = _densities(vertex, length, powers)
+        vertex, lengths, muons = self.total()
+        cosine = self._cosines * 2.0**-30 / self.rows
+        powers = (spectrum or sea_level_spectrum()).powers(cosine, 0.0)
+        density, sigma = _densities(vertex, lengths, length_unit(grid.spacing), powers)
         return Volume(
-            values=density.reshape(grid.shape).astype(np.float32),
+            values=density.reshape(grid.shape),
             grid=grid,
             method="poca",
-            uncertainty=sigma.reshape(grid.shape).astype(np.float32),
-            n_muons=muons.reshape(grid.shape),
-            attributes={"n_scatters": self.rows, "n_vertices_inside": float(vertex[:, 0].sum())},
+            uncertainty=sigma.reshape(grid.shape),
+            n_muons=muons.reshape(grid.shape).copy(),
+            attributes={"n_scatters": self.rows, "n_vertices_inside": self.vertices_inside()},
         )
 
 
-def _accumulate(part: Scatters, geometry: Grid, own: Gathered) -> None:
+def _accumulate(
+    part: Scatters, grid: VoxelGrid, vertex: FloatArray, packed: NDArray[np.int64]
+) -> None:
     kernel.accumulate(
-        geometry,
+        kernel_grid(grid),
         part.in_position,
         part.in_direction,
         part.in_cov,
         part.out_position,
         part.out_direction,
         part.out_cov,
-        *own,
+        kernel.scratch(len(part), len(vertex) - 1),
+        vertex,
+        packed,
     )
 
 
-def _gathered(of_lanes: list[list[Scatters]], grid: VoxelGrid) -> Gathered:
-    """Return what some lanes gather together, each from its parts of the portions."""
-    voxels = int(np.prod(grid.shape))
-    found = []
-    for parts in of_lanes:
-        own = np.zeros((voxels, 4)), np.zeros(voxels), np.zeros(voxels, np.uint32)
-        for part in parts:
-            _accumulate(part, kernel_grid(grid), own)
-        found.append(own)
-    return tree_sum(found)
+def _gathered(portions: list[Scatters], grid: VoxelGrid) -> Gathered:
+    """Return what one worker's share of the portions gathers."""
+    sums = Sums(grid)
+    for portion in portions:
+        sums.add(portion, grid, 1)
+    return sums.total()
 
 
 def poca(
@@ -192,50 +224,80 @@ def poca(
     for number, portion in enumerate(portions):
         sums.add(portion, grid, workers)
         if callback is not None:
-            inside = sum(float(lane[:, 0].sum()) for lane in sums.vertex)
-            callback(number, inside / max(sums.rows, 1))
+            callback(number, sums.vertices_inside() / max(sums.rows, 1))
     return sums.volume(grid, spectrum)
 
 
 def _densities(
-    vertex: FloatArray, length: FloatArray, powers: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return scattering density and its standard deviation [mrad²/cm]."""
-    number = vertex[:, 0]
-    full = number > 0
-    mean = np.zeros_like(length)
-    mean[full] = vertex[full, 1] / number[full]
-    thickness = np.zeros_like(length)
-    thickness[full] = scattering_of_mean_angle(mean[full], vertex[full, 3] / number[full], powers)
-    spread = np.zeros_like(length)
-    ratio = vertex[full, 2] / number[full] / np.maximum(mean[full], 1e-12) ** 2
-    spread[full] = np.maximum(ratio - 1, 0)
-    typical = float((number @ thickness) / max(number.sum(), 1))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        density = np.where(length > 0, number * thickness / length, np.nan)
-        # X goes as the square of the mean angle; one vertex of the usual size is the least unit.
-        variance = number * thickness**2 * (1 + 4 * spread) + typical**2
-        sigma = np.where(length > 0, np.sqrt(variance) / length, np.inf)
-    return density / RAD2_PER_MM, sigma / RAD2_PER_MM
+    vertex: FloatArray, lengths: NDArray[np.int64], unit: float, powers: FloatArray
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return scattering density and its standard deviation [mrad²/cm].
+
+    ``vertex`` and ``lengths`` are those of `Gathered`, the lengths in units [mm].
+    """
+    thickness, spread = np.zeros((2, len(lengths)))
+    pieces = [slice(first, first + _PIECE) for first in range(0, len(lengths), _PIECE)]
+    table = _MeanAngles(powers)
+    for piece in pieces:
+        sixths, angle, angle2, noise = vertex[piece].T / np.maximum(vertex[piece, 0], 1)
+        mean = kernel.ANGLE_UNIT * angle
+        thickness[piece] = sixths * table.scattering(mean, kernel.NOISE_UNIT * noise)
+        ratio = kernel.ANGLE2_UNIT * angle2 / np.maximum(mean, 1e-12) ** 2
+        spread[piece] = sixths * np.maximum(ratio - 1, 0)
+    sixths = vertex[:, 0]
+    typical = float(sixths @ thickness / max(sixths.sum(), 1))
+    density, sigma = np.empty((2, len(lengths)), np.float32)
+    for piece in pieces:
+        number, thick = kernel.NUMBER_UNIT * sixths[piece], thickness[piece]
+        length = unit * lengths[piece]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            density[piece] = np.where(length > 0, number * thick / length, np.nan)
+            # X goes as the square of the mean angle; one vertex of the usual size is the least.
+            variance = number * thick**2 * (1 + 4 * spread[piece]) + typical**2
+            sigma[piece] = np.where(length > 0, np.sqrt(variance) / length, np.inf)
+    density /= np.float32(RAD2_PER_MM)
+    sigma /= np.float32(RAD2_PER_MM)
+    return density, sigma
 
 
-def scattering_of_mean_angle(mean: FloatArray, noise: FloatArray, powers: FloatArray) -> FloatArray:
-    """Return the scattering X [rad²] at the reference momentum behind a mean angle.
+class _MeanAngles:
+    """What scattering is behind a mean angle.
+
+    With y = E[θ]² / (the same without scattering) − 1, the scattering over the noise is y times a
+    factor that hardly changes over all magnitudes of y, and is tabulated against ln y.
 
     Parameters
     ----------
-    mean : ndarray
-        Mean angle between the tracks [rad].
-    noise : ndarray
-        Variance of the angle per plane from the tracks' errors [rad²].
     powers : ndarray
         Scattering powers of the momentum classes.
     """
-    # In units of the noise the relation has one variable, so one table serves every voxel.
-    ratio = np.geomspace(1e-6, 1e9, 1500)
-    weights = class_weights()
-    response = np.sqrt(np.pi / 2) * (weights * np.sqrt(ratio[:, None] * powers + 1)).sum(axis=1)
-    floor = np.maximum(noise, 1e-16)
-    measured = mean / np.sqrt(floor)
-    solved = np.exp(np.interp(measured, response, np.log(ratio)))
-    return np.asarray(np.where(measured > response[0], solved, 0.0) * floor)
+
+    def __init__(self, powers: FloatArray) -> None:
+        ratio = np.geomspace(1e-6, 1e9, 1500)
+        weights = class_weights()
+        response = (weights * np.sqrt(ratio[:, None] * powers + 1)).sum(axis=1)
+        self._still = np.pi / 2 * weights.sum() ** 2
+        y = (response / weights.sum()) ** 2 - 1
+        self._first, last = np.log(y[0]), np.log(y[-1])
+        at = np.linspace(self._first, last, len(ratio))
+        self._per_step = (len(ratio) - 1) / (last - self._first)
+        self._factor = np.interp(at, np.log(y), ratio / y)
+        self._slope = np.append(np.diff(self._factor), 0.0)
+
+    def scattering(self, mean: FloatArray, noise: FloatArray) -> FloatArray:
+        """Return X [rad²] at the reference momentum.
+
+        Parameters
+        ----------
+        mean : ndarray
+            Mean angle between the tracks [rad].
+        noise : ndarray
+            Variance of the angle per plane from the tracks' errors [rad²].
+        """
+        floor = np.maximum(noise, 1e-16)
+        y = np.maximum(mean * mean / (self._still * floor) - 1, 0.0)
+        place = (np.log(np.maximum(y, 1e-9)) - self._first) * self._per_step
+        place = np.clip(place, 0, len(self._factor) - 1)
+        step = place.astype(np.intp)
+        factor = self._factor[step] + (place - step) * self._slope[step]
+        return np.asarray(floor * y * factor)

@@ -17,7 +17,8 @@ from muscan.model.events import Scatters
 from muscan.model.spectrum import EXIT_MOMENTUM_GEV, MomentumSpectrum, scattering_power
 from muscan.model.track_errors import highland_factor, momentum_loss
 from muscan.model.volume import VoxelGrid
-from muscan.reconstruction.momenta import shape_nodes, tilt
+from muscan.reconstruction.angles import shares, variances
+from muscan.reconstruction.momenta import GEV_PER_WATER, along_path, cutoff
 from muscan.reconstruction.muons import prepare
 from muscan.units import MM_PER_CM, SCATTERING_DENSITY_X0_MRAD2
 
@@ -65,14 +66,17 @@ def scatter(
     thickness = sums[:, 0] / SCATTERING_DENSITY_X0_MRAD2
     loss = np.empty(len(muons))
     kernel.line_integrals(prepared.paths, momentum_loss(flat), 0, len(muons), loss)
-    momentum, power = _momenta(spectrum, prepared.cosine, loss, rng)
     if moliere:
-        variances, shares = shape_nodes(20)
-        power *= rng.choice(variances, p=shares, size=len(muons))
-        slope = tilt(momentum, np.maximum(momentum - loss, EXIT_MOMENTUM_GEV))
+        water = loss / GEV_PER_WATER
+        momentum = _arriving(spectrum, prepared.cosine, [cutoff(x) for x in water], rng)
+        power, slope = along_path(momentum, 0.0, water)
+        power *= _spread(thickness, water, rng)
         sums += slope[:, None] * _later(prepared.paths, flat, loss)
-    sums *= highland_factor(thickness)[:, None]
+    else:
+        momentum = _arriving(spectrum, prepared.cosine, loss + EXIT_MOMENTUM_GEV, rng)
+        power = np.sqrt(scattering_power(momentum) * scattering_power(momentum - loss))
     sums += prepared.observed.fixed
+    sums *= highland_factor(thickness)[:, None]
     reference = np.abs(muons.in_position[:, 2] / muons.in_direction[:, 2])
     angles, offsets = np.empty((2, len(muons), 2))
     for plane in range(2):
@@ -106,10 +110,18 @@ def _later(paths, flat, loss):
     return np.array([row[3:6] for row in rows])
 
 
-def _momenta(spectrum, cosine, loss, rng):
-    """Return momenta of muons that get through, and their scattering powers on the way."""
-    momentum = np.empty(len(loss))
-    for n in range(len(loss)):
-        stopped = spectrum.probability(cosine[n], loss[n] + EXIT_MOMENTUM_GEV)
+def _arriving(spectrum, cosine, least, rng):
+    """Return momenta above a least one each."""
+    momentum = np.empty(len(least))
+    for n in range(len(least)):
+        stopped = spectrum.probability(cosine[n], least[n])
         momentum[n] = spectrum.quantile(cosine[n], stopped + (1 - stopped) * rng.random())
-    return momentum, np.sqrt(scattering_power(momentum) * scattering_power(momentum - loss))
+    return momentum
+
+
+def _spread(thickness, water, rng):
+    """Return variances of the angle over Highland's, by chance, for muons behind some matter."""
+    drawn = np.empty(len(thickness))
+    for n in range(len(thickness)):
+        drawn[n] = rng.choice(variances(thickness[n], water[n] / thickness[n]), p=shares())
+    return drawn

@@ -9,8 +9,8 @@ normal with the covariance Σ = M + q S (Schultz et al., IEEE TIP 16:1985, 2007)
 M from the errors of the tracks, T the distance from a place on the path down to the reference
 point, q the scattering power of the momentum. That grows along the path as the muon loses
 momentum, by 1 + c (u - 1/2) with u the share of the loss so far, so that S becomes S + c S' with
-S' = Σ_v λ_v ∫ (u - 1/2) (1, T; T, T²) dl. Angles are in mrad, offsets in mrad mm and scattering
-densities in mrad²/mm, so that all elements are of a similar size.
+S' = Σ_v λ_v ∫ (u - 1/2) (1, T; T, T²) dl. Angles are in mrad, offsets in mrad mm and
+scattering densities in mrad²/mm, so that all elements are of a similar size.
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ class Mixture(NamedTuple):
         with the loss [1/GeV].
     row : (n,) int32
     loss : (n,) float32, the loss for which the row holds [GeV]
-    scale : (n,) float32, factor on S for what is in neither
     done : (visits,) uint8
         Share of a muon's loss at the middle of each voxel, in 255ths.
     outlier : float, fraction of muons that scatter once by any angle, or decay
@@ -53,7 +52,6 @@ class Mixture(NamedTuple):
     gain: np.ndarray
     row: np.ndarray
     loss: np.ndarray
-    scale: np.ndarray
     done: np.ndarray
     outlier: float
     outlier_angle: float
@@ -189,13 +187,10 @@ def _judge(paths, observed, mixture, first, count, batch):
         excess = batch.loss[i] - mixture.loss[n]
         paa, pab, pbb = batch.sums[i, 0], batch.sums[i, 1], batch.sums[i, 2]
         raa, rab, rbb = batch.sums[i, 3], batch.sums[i, 4], batch.sums[i, 5]
-        factor, bend = _highland(paa / _MRAD2_PER_X0)
-        scale = factor * mixture.scale[n]
-        saa, sab, sbb = (
-            scale * paa + fixed[n, 0],
-            scale * pab + fixed[n, 1],
-            scale * pbb + fixed[n, 2],
-        )
+        # What is known around the grid counts in the thickness as what is crossed in it does.
+        paa, pab, pbb = paa + fixed[n, 0], pab + fixed[n, 1], pbb + fixed[n, 2]
+        scale, bend = _highland(paa / _MRAD2_PER_X0)
+        saa, sab, sbb = scale * paa, scale * pab, scale * pbb
         taa, tab, tbb = scale * raa, scale * rab, scale * rbb
         a1, b1 = np.float64(data[n, 0]), np.float64(data[n, 1])
         a2, b2 = np.float64(data[n, 2]), np.float64(data[n, 3])

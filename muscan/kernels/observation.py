@@ -20,7 +20,8 @@ class Observed(NamedTuple):
     ----------
     data : (n, 4) float32, a and b in the first plane, then in the second [mrad, mrad mm]
     noise : (n, 6) float32, Maa, Mab, Mbb of the first plane, then of the second
-    fixed : (n, 3) float32, elements aa, ab, bb of S from known matter around the grid
+    fixed : (n, 3) float32, elements aa, ab, bb of S from known matter around the grid, times the
+        factor that `observe` was given
     """
 
     data: np.ndarray
@@ -81,7 +82,8 @@ def observe(p, u, p_cov, q, w, q_cov, p_panels, q_panels, factor, reference, top
     p_panels, q_panels : ndarray, shape (n, 3)
         The part of them that the panels' scattering causes, see `PanelScattering.errors`.
     factor : float
-        Highland's factor for the panels and the air.
+        On the panels' and the air's scattering: Highland's, or 1 where that of the whole path is
+        applied later.
     reference : ndarray, shape (n, 2)
         From `trace`.
     top : ndarray, shape (n,)

@@ -20,6 +20,7 @@ from muscan.kernels.paths import Paths
 from muscan.model.detector import Detector
 from muscan.model.events import Scatters
 from muscan.model.spectrum import MomentumSpectrum, class_weights, sea_level_spectrum
+from muscan.model.track_errors import FIXED_FACTOR
 from muscan.model.volume import Volume, VoxelGrid
 from muscan.reconstruction import lanes
 from muscan.reconstruction.muons import Muons, prepare, visits
@@ -161,7 +162,9 @@ def _singles(kept: _Kept) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 
 def _noise(muons: Muons) -> NDArray[np.float32]:
-    noise: NDArray[np.float32] = muons.observed.noise[:, [0, 3]] + muons.observed.fixed[:, :1]
+    noise: NDArray[np.float32] = (
+        muons.observed.noise[:, [0, 3]] + np.float32(FIXED_FACTOR) * muons.observed.fixed[:, :1]
+    )
     return noise
 
 

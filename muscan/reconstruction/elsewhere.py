@@ -131,6 +131,15 @@ class DealtProblem(Problem):
             held=self.team.derive(_coarser, self.held, start, step),
         )
 
+    def some(self, start: int, step: int) -> DealtProblem:
+        """Return as `Problem.some`; each worker picks from its own muons."""
+        n = len(range(start, len(self.muons), step))
+        return replace(
+            self,
+            muons=Counted(n, self.muons.voxels),  # type: ignore[arg-type]
+            held=self.team.derive(_some, self.held, start, step),
+        )
+
 
 def deal_problem(
     team: Team,
@@ -164,9 +173,8 @@ def deal_problem(
     used = every.take(visits(every, grid, workers) > 0)
     if len(used) == 0:
         raise InputError("tracks", "no muon crosses the grid", "check --bounds")
-    cosine = float((-used.in_direction[:, 2]).mean())
     voxels = int(np.prod(grid.shape))
-    given = (grid, momentum, detector, spectrum, cosine, loss_rate)
+    given = (grid, momentum, detector, spectrum, loss_rate)
     portions = [
         (used.take(slice(group[0][0], group[-1][1])), group, *given)
         for group in grouped(lane_rows(len(used), voxels), team)
@@ -189,13 +197,12 @@ def _keep(
     momentum: Literal["spectrum", "measured"],
     detector: Detector | None,
     spectrum: MomentumSpectrum | None,
-    cosine: float,
     loss_rate: FloatArray | None,
 ) -> Kept:
     """Trace the muons of a group of lanes."""
     first = rows[0][0]
     muons = prepare(scatters, grid, momentum, detector, 1)
-    momenta = MomentumModel(muons, spectrum, cosine)
+    momenta = MomentumModel(muons, spectrum)
     shares = tuple((a - first, b - first) for a, b in rows)
     return Kept(Problem(muons, momenta, grid, 1, None, loss_rate, shares), first)
 
@@ -224,6 +231,17 @@ def _by_place(kept: Kept) -> Kept:
 
 def _coarser(kept: Kept, start: int, step: int) -> Kept:
     """Return muons start, start + step, … of all, as far as they are kept here."""
-    before = len(range(start, kept.first, step))
-    here = start + before * step - kept.first
+    here, before = _rows(kept, start, step)
     return Kept(kept.problem.coarser(here, step), before)
+
+
+def _some(kept: Kept, start: int, step: int) -> Kept:
+    """Return muons start, start + step, … of all, as far as they are kept here."""
+    here, before = _rows(kept, start, step)
+    return Kept(kept.problem.some(here, step), before)
+
+
+def _rows(kept: Kept, start: int, step: int) -> tuple[int, int]:
+    """Return which muon kept here is the first of start, start + step, …; how many are before."""
+    before = len(range(start, kept.first, step))
+    return start + before * step - kept.first, before

@@ -40,53 +40,67 @@ Callback = Callable[[int, float], object]
 START = 0.01
 #: Steps after which the losses and thicknesses, which depend on the volume, are renewed.
 RENEWAL = 12
-#: Steps on voxels of twice the size, before and after the same renewal.
-COARSE_STEPS = 10
+#: Steps on voxels of twice the size, from which the first weight starts.
+COARSE_STEPS = 24
 #: The prior's weight on them over that on the grid itself: what is smooth then costs the same,
 #: for the steps between neighbours are twice as large and there are an eighth of them.
 COARSE_SCALE = 2.0
 #: Weights of the prior that are tried, strongest first.
-WEIGHTS = (2.0, 1.0, 0.5, 0.2, 0.1)
+WEIGHTS = (2.0, 1.2, 0.7, 0.4, 0.25, 0.15, 0.08)
+#: Weights in a row that predict worse than the best one, after which no weaker one is tried.
+WORSE = 2
 #: Muons that choose the weight: half of them fit, the other half judge.
 WEIGHT_MUONS = 200_000
 #: Steps for each weight that is tried.
-WEIGHT_STEPS = 12
+WEIGHT_STEPS = 10
 
 
-def choose_weight(problem: Problem) -> tuple[float, FloatArray]:
+def begin(problem: Problem, smoothing: float | None = None) -> tuple[float, FloatArray]:
     """Return the prior's weight under which some muons best predict others, and what they give.
 
-    Both on voxels of twice the size, where it takes an eighth of the time.
+    The image is made with one weight after the other, each from the one before, from strong to
+    weak: what is smooth settles first, and details appear as the weight lets them.
+
+    Parameters
+    ----------
+    problem : Problem
+    smoothing : float, optional
+        The weight, if it is not to be chosen; the image comes about in the same way.
 
     Returns
     -------
     weight : float
-        One of `WEIGHTS`, for the grid of the problem.
-    logs : ndarray
-        Logarithms of the densities on the larger voxels.
+        ``smoothing`` or one of `WEIGHTS`.
+    logs : ndarray, shape (voxels,)
+        Logarithms of the densities that half of at most `WEIGHT_MUONS` muons give with it.
     """
     stride = max(2, 2 * len(problem.muons) // WEIGHT_MUONS)
-    fitted, judged = problem.coarser(0, stride), problem.coarser(stride // 2, stride)
-    logs = np.full(fitted.muons.voxels, np.log(START))
-    best, best_value = (WEIGHTS[0], logs), -np.inf
+    fitted = problem.some(0, stride)
+    if smoothing is not None:
+        weights = (*(weight for weight in WEIGHTS if weight > smoothing), smoothing)
+        logs = _coarse(fitted, weights[0])
+        for weight in weights:
+            logs = _advance(fitted, logs, weight, WEIGHT_STEPS)
+        return smoothing, logs
+    judged = problem.some(stride // 2, stride)
+    logs = _coarse(fitted, WEIGHTS[0])
+    best, best_value, worse = (WEIGHTS[0], logs), -np.inf, 0
     for weight in WEIGHTS:
-        # The first weight starts from nothing, the others from the one before.
-        for _ in range(2 if weight == WEIGHTS[0] else 1):
-            logs = _advance(fitted, logs, COARSE_SCALE * weight, WEIGHT_STEPS)
+        logs = _advance(fitted, logs, weight, WEIGHT_STEPS)
         density = judged.densities(logs)
         value, _ = judged.likelihood(density, judged.mixture(density))
-        if value <= best_value:
+        worse = 0 if value > best_value else worse + 1
+        if worse == 0:
+            best, best_value = (weight, logs), value
+        elif worse == WORSE:
             break
-        best, best_value = (weight, logs), value
     return best
 
 
-def _begin(problem: Problem, weight: float, logs: FloatArray | None) -> FloatArray:
-    """Return where to start: the image in voxels of twice the size, which may be given about."""
+def _coarse(problem: Problem, weight: float) -> FloatArray:
+    """Return the image in voxels of twice the size, cut up into those of the grid."""
     coarse = problem.coarser()
-    if logs is None:
-        logs = np.full(coarse.muons.voxels, np.log(START))
-        logs = _advance(coarse, logs, COARSE_SCALE * weight, COARSE_STEPS)
+    logs = np.full(coarse.muons.voxels, np.log(START))
     logs = _advance(coarse, logs, COARSE_SCALE * weight, COARSE_STEPS)
     fine = finer(logs.reshape(coarse.grid.shape), problem.grid.shape)
     return np.ascontiguousarray(fine).ravel()
@@ -136,7 +150,7 @@ def em(
         The layout. Without it the scattering in the panels counts as if it were the same for all
         momenta, which biases the density low.
     smoothing : float, optional
-        Weight of the prior; by default chosen by the data (`choose_weight`).
+        Weight of the prior; by default chosen by the data (`begin`).
     iterations : int
         At most so many steps.
     tolerance : float
@@ -172,12 +186,9 @@ def em(
     else:
         muons = prepare(scatters, grid, momentum, detector, workers)
         problem = Problem(muons, MomentumModel(muons, spectrum), grid, workers, known)
-    logs = None
-    if smoothing is None:
-        smoothing, logs = choose_weight(problem)
-    # The halves that choose the weight are of muons as they came, and small enough for caches.
+    smoothing, start = begin(problem, smoothing)
+    # The muons that choose the weight are few enough for caches as they come.
     problem = problem.by_place()
-    start = _begin(problem, smoothing, logs)
     tolerance *= max(1.0, len(problem.muons) / 1e5)
     last, gains, ended = _maximise(problem, start, smoothing, iterations, tolerance, callback)
     volume = _volume(

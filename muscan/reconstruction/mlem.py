@@ -113,7 +113,7 @@ def _one_momentum(momentum: float, n: int, visits: int) -> Mixture:
     none = np.zeros((1, 1))
     return Mixture(
         power, np.ones((1, 1)), none, none,
-        np.zeros(n, np.int32), np.zeros(n, np.float32), np.ones(n, np.float32),
+        np.zeros(n, np.int32), np.zeros(n, np.float32),
         np.full(visits, 127, np.uint8), 0.0, 1.0,
     )  # fmt: skip
 

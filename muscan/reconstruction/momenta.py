@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from muscan.kernels import paths as path_kernel
 from muscan.kernels.em import Mixture
+from muscan.model.material import load_materials
 from muscan.model.spectrum import (
     CLASS_EDGES,
     EXIT_MOMENTUM_GEV,
@@ -17,8 +20,10 @@ from muscan.model.spectrum import (
     scattering_power,
     sea_level_spectrum,
 )
+from muscan.model.survival import csda_range
 from muscan.model.track_errors import OUTLIER_ANGLE, OUTLIER_FRACTION
 from muscan.reconstruction import lanes
+from muscan.reconstruction.angles import shares, variances
 from muscan.reconstruction.muons import (
     ERROR_NODES,
     ERROR_WEIGHTS,
@@ -26,85 +31,199 @@ from muscan.reconstruction.muons import (
     MAX_RELATIVE_ERROR,
     Muons,
 )
+from muscan.units import SCATTERING_DENSITY_X0_MRAD2
 
 FloatArray = NDArray[np.float64]
+#: Powers, tilts and gains of one muon's classes.
+Row = tuple[FloatArray, FloatArray, FloatArray]
 
-#: Molière's B of about a radiation length of matter between water and lead (Bethe, Phys. Rev.
-#: 89:1256, 1953): 15 and 11.5. It sets how far the true shape is from a normal one.
-MOLIERE_B = 13.5
-#: Variance of the core of the angles over Highland's, which is that of 98 % of them: Hanson's
-#: (B - 1.2)/2 (Phys. Rev. 84:634, 1951) over Lynch and Dahl's formula (NIM B 58:6, 1991), both
-#: in units of χc².
-CORE = 0.91
-#: Beyond this multiple of the core's variance, single scatters: muons whose variance exceeds s
-#: times the core's are a share 1 / (s (B - 1.2)), which is Rutherford's tail.
-TAIL_START = 2.5
-TAIL_SHARE = 1 / (TAIL_START * (MOLIERE_B - 1.2))
+#: Momentum lost in water by a 3 GeV muon [GeV cm²/g] (PDG 2024), as in `momentum_loss`: what a
+#: volume takes is told in terms of it, and means water of that much range.
+GEV_PER_WATER = 2.30e-3
+#: Water in a radiation length of it [g/cm²].
+_WATER_X0 = 36.1
 #: Cosines of the zenith angle for which the classes are tabulated.
 COSINES = np.linspace(0.1, 1.0, 19)
-#: Momenta in a class, and variances in the tail, that are averaged.
-FINE, TAIL = 16, 5
+#: Thicknesses in radiation lengths for which they are.
+THICKNESSES = np.geomspace(1e-3, 1e2, 30)
+#: Steps to which a measured momentum's logarithm and its relative error are rounded.
+MOMENTUM_STEP, ERROR_STEP = 0.02, 0.05
+#: Momenta in a class that are averaged.
+FINE = 8
 #: Largest relative change of the scattering power along a path, as its slope over the mean.
 MAX_TILT = 1.9
+#: Stands for a momentum that was not measured.
+_UNKNOWN = -10_000
+#: Step in the water crossed by which the classes' change with it is taken: this part, and this
+#: much [g/cm²].
+_PART, _MORE = 0.05, 0.5
+#: Fastest muon whose range is told apart [GeV]; beyond, what a muon loses is in proportion to
+#: its momentum, as radiation makes it.
+_FASTEST = 90.0
+#: Places along a path, as shares of the loss, and their weights (Gauss-Legendre).
+_PLACES, _WEIGHTS = (0.5 * x for x in np.polynomial.legendre.leggauss(8))
+_PLACES = _PLACES + 0.5
+_STEPS = (
+    CLASS_EDGES[:-1, None] + np.diff(CLASS_EDGES)[:, None] * (np.arange(FINE) + 0.5) / FINE
+).ravel()
+_STEP_WEIGHTS = np.repeat(class_weights() / FINE, FINE)
 
 
-def shape_nodes(tail: int) -> tuple[FloatArray, FloatArray]:
-    """Return variances of the angle over Highland's, and their shares: the core and the tail."""
-    beyond = TAIL_START * tail / (np.arange(tail) + 0.5)
-    variances = CORE * np.concatenate([[1.0], beyond])
-    return variances, np.concatenate([[1 - TAIL_SHARE], np.full(tail, TAIL_SHARE / tail)])
+@lru_cache(maxsize=1)
+def _water() -> tuple[FloatArray, FloatArray]:
+    """Return momenta [GeV] and their ranges in water [g/cm²]."""
+    momenta = np.geomspace(0.01, _FASTEST, 1200)
+    return momenta, csda_range(load_materials()["water"], momenta)
 
 
-def tilt(incoming: FloatArray, outgoing: FloatArray) -> FloatArray:
-    """Return the slope of the scattering power along a path, over its mean.
+def cutoff(crossed: float) -> float:
+    """Return the least momentum [GeV] that crosses some water [g/cm²] and is still tracked."""
+    momenta, ranges = _water()
+    end = max(crossed, 0.0) + np.interp(EXIT_MOMENTUM_GEV, momenta, ranges)
+    return float(np.interp(end, ranges, momenta))
 
-    The power goes as 1/p²; with the momentum falling evenly from one end to the other and u the
-    share of the loss so far, it is taken as its mean times 1 + tilt (u - 1/2), of the same first
-    moment. A muon that nearly stops scatters at the end of its path.
+
+def slowed(incoming: FloatArray, crossed: FloatArray | float) -> FloatArray:
+    """Return momenta [GeV] behind some water [g/cm²], not below what is still tracked."""
+    momenta, ranges = _water()
+    bounded = np.minimum(incoming, _FASTEST)
+    left = np.interp(bounded, momenta, ranges) - crossed
+    after = np.interp(left, ranges, momenta) * (incoming / bounded)
+    return np.asarray(np.maximum(after, EXIT_MOMENTUM_GEV))
+
+
+def along_path(
+    incoming: FloatArray, before: float, crossed: FloatArray | float
+) -> tuple[FloatArray, FloatArray]:
+    """Return the mean scattering power of muons along their paths, and its slope over the mean.
+
+    With u the share of the loss so far, the power is taken as its mean times 1 + slope (u - 1/2),
+    of the same first moment. A muon that nearly stops scatters at the end of its path.
+
+    Parameters
+    ----------
+    incoming : ndarray, shape (n,)
+        Momenta before everything [GeV].
+    before : float
+        Water on the way to the path [g/cm²].
+    crossed : float or ndarray, shape (n,)
+        Water on the path [g/cm²].
     """
-    middle = 0.5 * (incoming + outgoing)
-    x = np.clip((incoming - outgoing) / middle, 1e-6, 1.999)
-    # ∫ u du / (1 - x u)² from -1/2 to 1/2, over that of 1 / (1 - x u)².
-    low, high = 1 + 0.5 * x, 1 - 0.5 * x
-    moment = (np.log(high / low) + 1 / high - 1 / low) / np.square(x) * (1 - 0.25 * np.square(x))
-    # The closed form cancels for small losses; there the moment is x / 6.
-    moment = np.where(x < 0.02, x / 6, moment)
-    return np.minimum(12 * moment, MAX_TILT)
+    depth = before + np.multiply.outer(crossed, _PLACES)
+    power = scattering_power(slowed(np.asarray(incoming)[:, None], depth))
+    mean = (power * _WEIGHTS).sum(axis=1)
+    first = (power * (_WEIGHTS * (_PLACES - 0.5))).sum(axis=1)
+    return mean, np.minimum(12 * first / mean, MAX_TILT)
 
 
-def class_tables(spectrum: MomentumSpectrum) -> tuple[FloatArray, FloatArray, FloatArray]:
+def _classes(
+    logs: FloatArray, slopes: FloatArray, weight: FloatArray, spread: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return means of log power and slope of the classes of `CLASS_EDGES`, slowest first.
+
+    Momenta and variances of the angles (`spread`, over Highland's) are both by chance; the
+    classes are of their product.
+    """
+    products = (logs[:, None] + np.log(spread)).ravel()
+    order = np.argsort(-products, kind="stable")
+    above = np.multiply.outer(weight, shares()).ravel()[order]
+    above = np.cumsum(above) - 0.5 * above
+    means = (
+        np.interp(_STEPS, above, values[order]).reshape(-1, FINE).mean(axis=1)
+        for values in (products, np.repeat(slopes, len(spread)))
+    )
+    return next(means), next(means)
+
+
+class ClassTable:
+    """Classes of muons by zenith angle, momentum lost and thickness, made when first asked for.
+
+    Parameters
+    ----------
+    spectrum : MomentumSpectrum
+    before, after : float
+        Water at right angles in the panels above, and in those below that a muon has to
+        reach [g/cm²].
+    """
+
+    def __init__(self, spectrum: MomentumSpectrum, before: float = 0.0, after: float = 0.0) -> None:
+        self.spectrum, self.before, self.after = spectrum, before, after
+        self._rows: dict[tuple[int, ...], Row] = {}
+
+    def row(self, cosine: int, loss: int, thickness: int) -> Row:
+        """Return the classes of muons of the spectrum, by numbers of the table's steps."""
+        key = (cosine, loss, thickness)
+        if key not in self._rows:
+            self._rows[key] = self._row(
+                COSINES[cosine], LOSSES[loss], THICKNESSES[thickness], self._arriving
+            )
+        return self._rows[key]
+
+    def measured(self, momentum: int, error: int, cosine: int, loss: int, thickness: int) -> Row:
+        """Return the classes of muons of a measured momentum, given in steps."""
+        key = (momentum, error, cosine, loss, thickness)
+        if key not in self._rows:
+            centre = np.exp(MOMENTUM_STEP * momentum)
+            nodes = np.maximum(centre * (1 + ERROR_STEP * error * ERROR_NODES), EXIT_MOMENTUM_GEV)
+            # A momentum measured within 30 % is more probably a larger or smaller one where
+            # the spectrum rises or falls.
+            weight = ERROR_WEIGHTS * self.spectrum.density(COSINES[cosine], nodes)
+            weight = weight if weight.sum() > 0 else ERROR_WEIGHTS
+
+            def arriving(cosine: float, needed: float) -> tuple[FloatArray, FloatArray]:
+                out = weight * (nodes > cutoff(needed))
+                out = out if out.sum() > 0 else np.array([0.0, 0.0, 1.0])
+                return nodes, out / out.sum()
+
+            self._rows[key] = self._row(
+                COSINES[cosine], LOSSES[loss], THICKNESSES[thickness], arriving
+            )
+        return self._rows[key]
+
+    def _arriving(self, cosine: float, needed: float) -> tuple[FloatArray, FloatArray]:
+        """Return momenta above everything of those that get through some water, and weights."""
+        lost = min(self.spectrum.probability(cosine, cutoff(needed)), 0.999)
+        return self.spectrum.quantile(cosine, lost + (1 - lost) * _STEPS), _STEP_WEIGHTS
+
+    def _row(
+        self,
+        cosine: float,
+        loss: float,
+        thickness: float,
+        arriving: Callable[[float, float], tuple[FloatArray, FloatArray]],
+    ) -> Row:
+        before, after = self.before / cosine, self.after / cosine
+        crossed = loss / GEV_PER_WATER
+        spread = variances(thickness, max(crossed + before + after, 1e-9) / thickness)
+        results = []
+        for water in (crossed, crossed * (1 + _PART) + _MORE):
+            incoming, weight = arriving(cosine, before + water + after)
+            power, slope = along_path(incoming, before, np.full(len(incoming), water))
+            results.append(_classes(np.log(power), slope, weight, spread))
+        (logs, slopes), (more, _) = results
+        step = GEV_PER_WATER * (crossed * _PART + _MORE)
+        return np.exp(logs), slopes, (more - logs) / step
+
+
+def class_tables(spectrum: MomentumSpectrum) -> Row:
     """Return powers, tilts and gains as of `Mixture`, shape (cosines × losses, classes).
 
-    The classes of `CLASS_EDGES`, of the momenta that come out together with the shape of the
-    angles (`shape_nodes`), so that a sum of normal distributions has Molière's tails.
+    Of muons in light matter, where a loss tells the thickness; `ClassTable` knows both.
     """
-    steps = (
-        CLASS_EDGES[:-1, None] + np.diff(CLASS_EDGES)[:, None] * (np.arange(FINE) + 0.5) / FINE
-    ).ravel()
-    share = np.repeat(class_weights() / FINE, FINE)
-    variances, shares = shape_nodes(TAIL)
-    weight = np.outer(share, shares).ravel()
-    powers, tilts = [], []
-    for cosine in COSINES:
-        for loss in LOSSES:
-            lost = min(spectrum.probability(float(cosine), loss + EXIT_MOMENTUM_GEV), 0.999)
-            incoming = spectrum.quantile(float(cosine), lost + (1 - lost) * steps)
-            outgoing = np.maximum(incoming - loss, EXIT_MOMENTUM_GEV)
-            power = np.sqrt(scattering_power(incoming) * scattering_power(outgoing))
-            logs = np.log(np.outer(power, variances)).ravel()
-            order = np.argsort(-logs)
-            above = np.cumsum(weight[order])
-            above -= 0.5 * weight[order]
-            slopes = np.repeat(tilt(incoming, outgoing), len(variances))
-            powers.append(np.exp(_class_means(np.interp(steps, above, logs[order]))))
-            tilts.append(_class_means(np.interp(steps, above, slopes[order])))
-    logs = np.log(powers).reshape(len(COSINES), len(LOSSES), -1)
-    gains = np.asarray(np.gradient(logs, LOSSES, axis=1)).reshape(len(powers), -1)
-    return np.array(powers), np.array(tilts), gains
+    table = ClassTable(spectrum)
+    rows = [
+        table.row(cosine, loss, int(_nearest_thickness(value / GEV_PER_WATER / _WATER_X0)))
+        for cosine in range(len(COSINES))
+        for loss, value in enumerate(LOSSES)
+    ]
+    powers, tilts, gains = (np.array(column) for column in zip(*rows, strict=True))
+    return powers, tilts, gains
 
 
-def _class_means(values: FloatArray) -> FloatArray:
-    return np.asarray(values.reshape(-1, FINE).mean(axis=1))
+def _nearest_thickness(thickness: FloatArray | float) -> NDArray[np.int64]:
+    logs = np.log(np.maximum(thickness, THICKNESSES[0]))
+    place = np.interp(logs, np.log(THICKNESSES), np.arange(len(THICKNESSES)))
+    return np.asarray(np.rint(place).astype(np.int64))
 
 
 class MomentumModel:
@@ -115,105 +234,78 @@ class MomentumModel:
     muons : Muons
     spectrum : MomentumSpectrum, optional
         By default the sea-level one.
-    cosine : float, optional
-        Typical cosine of the zenith angle; the mean of the muons unless given.
     """
 
-    def __init__(
-        self,
-        muons: Muons,
-        spectrum: MomentumSpectrum | None = None,
-        cosine: float | None = None,
-    ) -> None:
-        self._typical_cosine = float(muons.cosine.mean()) if cosine is None else cosine
-        self._spectrum = spectrum or sea_level_spectrum()
+    def __init__(self, muons: Muons, spectrum: MomentumSpectrum | None = None) -> None:
         self._muons = muons
+        self._table = ClassTable(spectrum or sea_level_spectrum(), *muons.panels)
         nearest = np.rint((muons.cosine - 0.1) / 0.9 * (len(COSINES) - 1))
-        self._cosine_row = np.clip(nearest, 0, len(COSINES) - 1).astype(np.int64)
-        self._power, self._tilt, self._gain = class_tables(self._spectrum)
+        self._cosine = np.clip(nearest, 0, len(COSINES) - 1).astype(np.int64)
         with np.errstate(invalid="ignore"):
             error = muons.sigma / muons.momentum
-        self._measured = np.isfinite(muons.momentum) & ~(error > MAX_RELATIVE_ERROR)
-        self._error = np.where(np.isfinite(error), error, 0.0)
+        known = np.isfinite(muons.momentum) & ~(error > MAX_RELATIVE_ERROR)
+        logs = np.log(np.where(known, muons.momentum, 1.0)) / MOMENTUM_STEP
+        self._momentum = np.where(known, np.rint(logs), _UNKNOWN).astype(np.int64)
+        error = np.where(np.isfinite(error) & known, error, 0.0)
+        self._error = np.rint(error / ERROR_STEP).astype(np.int64)
+        # Of measured momenta the angle tells no more than how thick the panels are.
+        self._cosine = np.where(known, self._cosine // 4 * 4 + 1, self._cosine)
 
     def of(self, muons: Muons, rows: slice | NDArray[np.int64]) -> MomentumModel:
         """Return the model of some of the muons, given by ``rows``, on other paths."""
         other = copy(self)
         other._muons = muons
-        for name in ("_cosine_row", "_measured", "_error"):
+        for name in ("_cosine", "_momentum", "_error"):
             setattr(other, name, getattr(self, name)[rows])
         return other
 
-    def mixture(self, rate: FloatArray, workers: int | None = None) -> Mixture:
-        """Return the classes for what muons lose in a volume.
+    def mixture(self, density: FloatArray, rate: FloatArray, workers: int | None = None) -> Mixture:
+        """Return the classes for what muons cross and lose in a volume.
 
         Parameters
         ----------
+        density : ndarray, shape (voxels,)
+            Scattering density [mrad²/mm].
         rate : ndarray, shape (voxels,)
             Momentum lost [GeV/mm].
         workers : int, optional
             Threads.
         """
         paths = self._muons.paths
-        loss = np.empty(len(self._muons))
+        loss, crossed = np.empty((2, len(self._muons)))
         done = np.empty(len(paths.voxel), np.uint8)
         shares = lanes.bounds(len(loss))
 
         def work(lane: int) -> None:
+            path_kernel.line_integrals(paths, density, *shares[lane], crossed)
             path_kernel.line_integrals(paths, rate, *shares[lane], loss)
             path_kernel.loss_shares(paths, rate, loss, *shares[lane], done)
 
         lanes.run(work, lanes.LANES, workers)
-        nearest = np.concatenate([[LOSSES[1] / 2], np.sqrt(LOSSES[2:] * LOSSES[1:-1])])
-        column = np.searchsorted(nearest, loss)
-        row = self._cosine_row * len(LOSSES) + column
-        scale = np.ones(len(loss))
-        power, slope, gain = self._power, self._tilt, self._gain
-        weight = np.broadcast_to(class_weights(), power.shape)
-        known = self._measured
-        if known.any():
-            rows, power_known, weight_known = self._known_rows(known)
-            row[known] = rows + len(power)
-            power = np.concatenate([power, power_known])
-            weight = np.concatenate([weight, weight_known])
-            slope, gain = (np.concatenate([x, np.zeros_like(power_known)]) for x in (slope, gain))
-            start = self._muons.momentum[known].astype(float)
-            end = np.maximum(start - loss[known], EXIT_MOMENTUM_GEV)
-            scale[known] *= np.sqrt(scattering_power(end) / scattering_power(start))
+        halves = np.concatenate([[LOSSES[1] / 2], np.sqrt(LOSSES[2:] * LOSSES[1:-1])])
+        column = np.searchsorted(halves, loss)
+        crossed += self._muons.observed.fixed[:, 0]
+        thickness = _nearest_thickness(crossed / SCATTERING_DENSITY_X0_MRAD2)
+        kinds = (self._momentum, self._error, self._cosine, column, thickness)
+        code = np.ravel_multi_index(
+            tuple(k - k.min() for k in kinds), [int(np.ptp(k)) + 1 for k in kinds]
+        )
+        _, first, row = np.unique(code, return_index=True, return_inverse=True)
+        rows = [self._row(*(int(k[n]) for k in kinds)) for n in first]
+        power, slope, gain = (np.array(column) for column in zip(*rows, strict=True))
         return Mixture(
-            np.ascontiguousarray(power),
-            np.ascontiguousarray(weight),
-            np.ascontiguousarray(slope),
-            np.ascontiguousarray(gain),
-            row.astype(np.int32),
+            power,
+            np.ascontiguousarray(np.broadcast_to(class_weights(), power.shape)),
+            slope,
+            gain,
+            row.reshape(-1).astype(np.int32),
             LOSSES[column].astype(np.float32),
-            scale.astype(np.float32),
             done,
             OUTLIER_FRACTION,
             OUTLIER_ANGLE,
         )
 
-    def _known_rows(
-        self, known: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
-        """Rows of classes for measured momenta, rounded to 1 % in p and 5 % in its error.
-
-        The error's nodes are weighted by the spectrum: a momentum measured within 30 % is more
-        probably a larger or smaller one where the spectrum rises or falls.
-        """
-        nearest = np.rint(np.log(self._muons.momentum[known].astype(float)) / 0.01)
-        error = np.rint(self._error[known] / 0.05)
-        pairs, rows = np.unique(np.stack([nearest, error], axis=1), axis=0, return_inverse=True)
-        centre, relative = np.exp(0.01 * pairs[:, 0]), 0.05 * pairs[:, 1]
-        nodes = centre[:, None] * (1 + relative[:, None] * ERROR_NODES)
-        nodes = np.maximum(nodes, EXIT_MOMENTUM_GEV)
-        weight = ERROR_WEIGHTS * self._spectrum.density(self._typical_cosine, nodes)
-        weight /= weight.sum(axis=1, keepdims=True)
-        # As many classes as a muon of unknown momentum has.
-        variances, shares = shape_nodes(self._power.shape[1] // len(ERROR_NODES) - 1)
-        power = scattering_power(nodes)[:, :, None] * variances
-        return (
-            rows.reshape(-1).astype(np.int64),
-            power.reshape(len(pairs), -1),
-            (weight[:, :, None] * shares).reshape(len(pairs), -1),
-        )
+    def _row(self, momentum: int, error: int, cosine: int, loss: int, thickness: int) -> Row:
+        if momentum == _UNKNOWN:
+            return self._table.row(cosine, loss, thickness)
+        return self._table.measured(momentum, error, cosine, loss, thickness)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,9 +16,10 @@ from muscan.kernels.observation import Observed
 from muscan.kernels.paths import Paths
 from muscan.model.detector import Detector
 from muscan.model.events import Scatters
-from muscan.model.track_errors import AIR_DENSITY, FIXED_FACTOR, PanelScattering
+from muscan.model.track_errors import AIR_DENSITY, PanelScattering
 from muscan.model.volume import VoxelGrid
 from muscan.reconstruction import lanes
+from muscan.reconstruction.arrivals import PLANES_NEEDED, panel_matter
 from muscan.reconstruction.common import Lines, kernel_grid
 
 #: Losses [GeV] for which the powers of the momentum classes are tabulated.
@@ -45,6 +46,9 @@ class Muons:
     voxels : int
         Number of voxels of the grid.
     event_id : ndarray, shape (n,) uint64
+    panels : tuple of float
+        Matter at right angles in the panels above, and in those below as far as a muon has to
+        come to be tracked [g/cm² of water].
     """
 
     paths: Paths
@@ -54,6 +58,7 @@ class Muons:
     cosine: NDArray[np.float32]
     voxels: int
     event_id: NDArray[np.uint64]
+    panels: tuple[float, float] = (0.0, 0.0)
 
     def __len__(self) -> int:
         return len(self.cosine)
@@ -89,6 +94,7 @@ def prepare(
     check_momentum(momentum)
     panels = PanelScattering(detector) if detector is not None else None
     portions = [scatters] if isinstance(scatters, Scatters) else scatters
+    matter = (0.0, 0.0) if detector is None else _matter_on_the_way(detector)
     parts, measured = [], False
     for portion in portions:
         measured = measured or bool(np.isfinite(portion.momentum).any())
@@ -98,7 +104,7 @@ def prepare(
     check_momentum(momentum, measured)
     if not parts:
         raise InputError("tracks", "no muon crosses the grid", "check --bounds")
-    return _join(parts)
+    return replace(_join(parts), panels=matter)
 
 
 def check_momentum(momentum: str, measured: bool = True) -> None:
@@ -140,7 +146,7 @@ def _prepare_portion(
             part.out_position, part.out_direction, part.out_cov,
             _panel_errors(panels, part.in_position, part.in_direction, False),
             _panel_errors(panels, part.out_position, part.out_direction, True),
-            FIXED_FACTOR, reference, here.top, AIR_DENSITY, seen,
+            1.0, reference, here.top, AIR_DENSITY, seen,
         )  # fmt: skip
 
     lanes.run(fill, lanes.LANES, workers)
@@ -154,6 +160,14 @@ def _prepare_portion(
         voxels=int(np.prod(grid.shape)),
         event_id=used.event_id,
     )
+
+
+def _matter_on_the_way(detector: Detector) -> tuple[float, float]:
+    """Return the matter above the cargo, and below it up to the last plane that is needed."""
+    group = panel_matter(detector)
+    plane = group * len(detector.groups) / len(detector.panels)
+    # The plane in which a muon is last seen it need not leave.
+    return group, (PLANES_NEEDED - 0.5) * plane
 
 
 def visits(scatters: Scatters, grid: VoxelGrid, workers: int | None) -> NDArray[np.int64]:
@@ -195,7 +209,7 @@ def _join(parts: list[Muons]) -> Muons:
     length = [part.paths.length for part in parts]
     parts.clear()
     paths = Paths(first, _concatenate(voxel), _concatenate(length), top)
-    return Muons(paths=paths, observed=observed, voxels=voxels, **columns)
+    return Muons(paths=paths, observed=observed, voxels=voxels, panels=(0.0, 0.0), **columns)
 
 
 def _concatenate(parts: list[NDArray[Any]]) -> NDArray[Any]:
@@ -239,7 +253,8 @@ def merge_voxels(
         lanes.LANES,
         workers,
     )
-    return Muons(
+    return replace(
+        muons,
         paths=paths,
         observed=Observed(*(np.ascontiguousarray(values[rows]) for values in muons.observed)),
         momentum=muons.momentum[rows],
@@ -259,13 +274,13 @@ def rearrange(muons: Muons, order: NDArray[np.int64], workers: int | None = None
         lanes.LANES,
         workers,
     )
-    return Muons(
+    return replace(
+        muons,
         paths=paths,
         observed=Observed(*(values[order] for values in muons.observed)),
         momentum=muons.momentum[order],
         sigma=muons.sigma[order],
         cosine=muons.cosine[order],
-        voxels=muons.voxels,
         event_id=muons.event_id[order],
     )
 

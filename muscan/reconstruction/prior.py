@@ -1,4 +1,4 @@
-"""An edge-preserving smoothness prior on the logarithm of a volume."""
+"""Edge-preserving smoothness priors on the logarithm of a volume."""
 
 from __future__ import annotations
 
@@ -11,27 +11,59 @@ FloatArray = NDArray[np.float64]
 
 #: Difference of the logarithms of neighbours at which a slope counts as an edge: a factor of e.
 EDGE = 1.0
+#: Density below which differences count less and less [mrad²/mm], some ten times that of air and
+#: a seventieth of that of water: thin matter and none are not told apart.
+FLOOR = 1e-3
+#: Power of the difference with which the cost of an edge grows.
+GROWTH = 0.75
 
 
 def smoothness(log_values: FloatArray, weight: float) -> tuple[float, FloatArray, FloatArray]:
     """Return the prior's cost, its gradient and a bound on the diagonal of its curvature.
 
-    The cost is weight Σ 1 - 1/√(1 + (d/EDGE)²) over all pairs of voxels that share a face, with
-    d the difference of their logarithms. Small differences cost half their square; an edge costs
-    no more than the weight, and its pull falls as 1/d². So neither is a dense object smeared out or
-    drawn down towards what surrounds it, nor a load towards the air around it, whose logarithm
-    lies far below.
+    The cost is weight Σ ((1 + d²)^(GROWTH/2) - 1) / GROWTH over all pairs of voxels that share a
+    face, with d the difference of ln(λ + FLOOR) over EDGE. Small differences cost half their
+    square; a high edge costs as its height to the power GROWTH. Were it bounded, a body would best
+    be a thin slab of any density, for only its surface counted. Without the floor the nearly empty
+    space around, whose logarithm may lie anywhere, would draw a body down.
+
+    Parameters
+    ----------
+    log_values : ndarray, shape (nx, ny, nz)
+        Logarithms of scattering densities λ [mrad²/mm].
+    weight : float
+        Strength of the prior [nats].
+    """
+    matter = np.exp(log_values)
+    share = matter / (matter + FLOOR)
+    cost, gradient, curvature = _edges(np.log(matter + FLOOR), weight, GROWTH)
+    return cost, gradient * share, curvature * np.square(share)
+
+
+def bounded_smoothness(
+    log_values: FloatArray, weight: float
+) -> tuple[float, FloatArray, FloatArray]:
+    """Return as `smoothness` for a cost of weight Σ 1 - 1/√(1 + (d/EDGE)²).
+
+    d is the difference of the logarithms themselves. An edge costs no more than the weight, and
+    its pull falls as 1/d².
 
     Parameters
     ----------
     log_values : ndarray, shape (nx, ny, nz)
     weight : float
-        Strength of the prior.
+        Strength of the prior [nats].
     """
-    gradient, curvature = np.zeros(log_values.size), np.zeros(log_values.size)
-    scaled = np.ascontiguousarray(log_values, dtype=float).ravel() / EDGE
-    nx, ny, nz = shape = log_values.shape
-    cost = kernel.edge_cost(scaled, nx, ny, nz, gradient, curvature)
+    return _edges(log_values, weight, -1.0)
+
+
+def _edges(
+    values: FloatArray, weight: float, growth: float
+) -> tuple[float, FloatArray, FloatArray]:
+    gradient, curvature = np.zeros(values.size), np.zeros(values.size)
+    scaled = np.ascontiguousarray(values, dtype=float).ravel() / EDGE
+    nx, ny, nz = shape = values.shape
+    cost = kernel.edge_cost(scaled, nx, ny, nz, growth, gradient, curvature)
     return (
         weight * cost,
         (weight / EDGE) * gradient.reshape(shape),

@@ -56,7 +56,7 @@ class Problem:
     def mixture(self, density: FloatArray) -> kernel.Mixture:
         """Return the momentum classes given what a volume takes of the momenta."""
         rate = momentum_loss(density) if self.loss_rate is None else self.loss_rate
-        return self.momenta.mixture(rate, self.workers)
+        return self.momenta.mixture(density, rate, self.workers)
 
     def field(self, density: FloatArray) -> NDArray[np.float32]:
         """Return a volume with what it takes of the momenta, as the kernels want it."""
@@ -88,7 +88,9 @@ class Problem:
     def outlier_numbers(self, density: FloatArray, mixture: kernel.Mixture) -> tuple[float, float]:
         """Return how many muons more probably are outliers than not, and the expected number."""
         probability = self.outliers(density, mixture)
-        return float((probability > 0.5).sum()), float(probability.sum())
+        shares, _ = self._lanes()
+        expected = tree_sum([float(probability[slice(*share)].sum()) for share in shares])
+        return float((probability > 0.5).sum()), expected
 
     def likelihood(self, density: FloatArray, mixture: kernel.Mixture) -> tuple[float, FloatArray]:
         """Return the log likelihood of the muons and its gradient in the densities [mrad²/mm]."""
@@ -188,7 +190,15 @@ class Problem:
 
         The paths are those through this grid, joined voxel by voxel, not walked again.
         """
-        grid, parent = coarser_grid(self.grid), parents(self.grid)
+        return self._joined(coarser_grid(self.grid), parents(self.grid), start, step)
+
+    def some(self, start: int, step: int) -> Problem:
+        """Return the problem for muons start, start + step, … alone."""
+        own = np.arange(self.muons.voxels, dtype=np.int32)
+        return self._joined(self.grid, own, start, step)
+
+    def _joined(self, grid: VoxelGrid, parent: NDArray[np.int32], start: int, step: int) -> Problem:
+        """Return the problem for some muons on a grid whose voxels join those of this one."""
         muons = merge_voxels(self.muons, parent, slice(start, None, step), self.workers)
         momenta = self.momenta.of(muons, slice(start, None, step))
         known, loss_rate = (coarser_field(field, parent) for field in (self.known, self.loss_rate))

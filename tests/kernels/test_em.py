@@ -54,7 +54,7 @@ def muons():
     done = np.concatenate([np.linspace(0, 255, k).astype(np.uint8) for k in counts])
     mixture = em.Mixture(
         POWERS, WEIGHTS, TILTS, GAINS, np.zeros(n, np.int32), np.full(n, 0.1, np.float32),
-        np.full(n, 0.9, np.float32), done, 0.003, 100.0,
+        done, 0.003, 100.0,
     )  # fmt: skip
     return paths, seen, mixture, (p, u, q, w)
 
@@ -81,8 +81,8 @@ def elements(paths, density, done, n):
 def log_density(paths, seen, mixture, density, n):
     """The mixture by scipy's normal distributions."""
     sums = elements(paths, density, mixture.done, n)
-    s = highland_factor(sums[0] / 25.0) * mixture.scale[n] * sums
-    s[:3] += seen.fixed[n]
+    sums[:3] += seen.fixed[n]
+    s = highland_factor(sums[0] / 25.0) * sums
     own = slice(paths.first[n], paths.first[n + 1])
     loss = (paths.length[own].astype(float) * field(density)[paths.voxel[own], 1]).sum()
     powers = POWERS[0] * np.exp(GAINS[0] * (loss - 0.1))

@@ -9,18 +9,12 @@ from muscan.model.spectrum import MomentumSpectrum, sea_level_spectrum
 from muscan.model.volume import Volume, VoxelGrid
 from muscan.reconstruction import methods, reconstruct
 from muscan.reconstruction.common import finer
-from muscan.reconstruction.em import COARSE_SCALE, remaining
+from muscan.reconstruction.em import COARSE_SCALE, WEIGHTS, begin, remaining
 from muscan.reconstruction.lbfgs import minimise
-from muscan.reconstruction.momenta import (
-    CORE,
-    MOLIERE_B,
-    MomentumModel,
-    shape_nodes,
-    tilt,
-)
+from muscan.reconstruction.momenta import MomentumModel
 from muscan.reconstruction.muons import prepare
 from muscan.reconstruction.outliers import outlier_probabilities
-from muscan.reconstruction.prior import smoothness
+from muscan.reconstruction.prior import FLOOR, GROWTH, bounded_smoothness, smoothness
 from muscan.reconstruction.problem import Problem
 
 SPECTRUM = sea_level_spectrum()
@@ -132,16 +126,33 @@ def test_input_is_checked(scan):
         reconstruct(scan[0].take(slice(0, 0)), GRID, "poca")
 
 
-def test_smoothness_gradient():
+@pytest.mark.parametrize("prior", [smoothness, bounded_smoothness])
+def test_smoothness_gradient(prior):
     rng = np.random.default_rng(0)
-    logs = rng.normal(0, 2, (4, 3, 5))
-    _, gradient, _ = smoothness(logs, 0.7)
+    logs = rng.normal(np.log(FLOOR), 2, (4, 3, 5))
+    _, gradient, _ = prior(logs, 0.7)
     for index in np.ndindex(logs.shape):
         up, down = logs.copy(), logs.copy()
         up[index] += 1e-5
         down[index] -= 1e-5
-        slope = (smoothness(up, 0.7)[0] - smoothness(down, 0.7)[0]) / 2e-5
+        slope = (prior(up, 0.7)[0] - prior(down, 0.7)[0]) / 2e-5
         assert gradient[index] == pytest.approx(slope, abs=1e-7)
+
+
+def test_cost_of_an_edge():
+    def cost(prior, low, high):
+        step = np.full((4, 1, 1), low)
+        step[2:] = high
+        return prior(step, 1.0)[0]
+
+    # Thin matter and none are not told apart.
+    assert cost(smoothness, np.log(FLOOR / 1e4), np.log(FLOOR / 1e2)) < 1e-4
+    # A small step costs half its square, a high one by its height to the power GROWTH.
+    assert cost(smoothness, 5.0, 5.01) == pytest.approx(0.5e-4, rel=0.01)
+    assert cost(bounded_smoothness, 5.0, 5.01) == pytest.approx(0.5e-4, rel=0.01)
+    high = [cost(smoothness, 0.0, height) + 1 / GROWTH for height in (1e2, 2e2)]
+    assert high[1] / high[0] == pytest.approx(2**GROWTH, rel=1e-3)
+    assert cost(bounded_smoothness, 0.0, 1e2) == pytest.approx(1.0, rel=0.02)
 
 
 def test_weight_of_the_prior_on_larger_voxels():
@@ -152,6 +163,37 @@ def test_weight_of_the_prior_on_larger_voxels():
 
     fine, coarse = smoothness(ramp(128), 0.5)[0], smoothness(ramp(64), COARSE_SCALE * 0.5)[0]
     assert coarse == pytest.approx(fine, rel=0.03)
+
+
+def test_weight_is_the_one_that_predicts_other_muons_best(scan, image):
+    problem = Problem(prepare(scan[0], GRID), None, GRID)
+    problem = replace(problem, momenta=MomentumModel(problem.muons, SPECTRUM))
+    weight, logs = begin(problem)
+    assert weight in WEIGHTS
+    assert image.attributes["smoothing"] == weight
+    judged = problem.some(1, 2)
+
+    def likelihood(logs):
+        density = judged.densities(logs)
+        return judged.likelihood(density, judged.mixture(density))[0]
+
+    for other in (WEIGHTS[0], WEIGHTS[-1]):
+        given, there = begin(problem, other)
+        assert given == other
+        assert likelihood(logs) >= likelihood(there)
+
+
+def test_some_muons_say_what_they_say_among_all(scan, load):
+    muons = prepare(scan[0], GRID)
+    problem = Problem(muons, MomentumModel(muons), GRID)
+    density = load.ravel() / 10
+    parts = [problem.some(start, 3) for start in range(3)]
+    found = [part.likelihood(density, part.mixture(density)) for part in parts]
+    value, gradient = problem.likelihood(density, problem.mixture(density))
+    assert sum(v for v, _ in found) == pytest.approx(value, rel=1e-9)
+    scale = np.abs(gradient).max()
+    assert sum(g for _, g in found) == pytest.approx(gradient, rel=1e-6, abs=1e-6 * scale)
+    assert np.array_equal(parts[1].muons.event_id, muons.event_id[1::3])
 
 
 def test_finer_puts_a_value_on_all_it_is_cut_into():
@@ -277,21 +319,3 @@ def test_remaining_gain_of_a_geometric_series():
     gains = [100 * 0.5**n for n in range(12)]
     assert remaining(gains) == pytest.approx(sum(100 * 0.5**n for n in range(12, 60)))
     assert np.isnan(remaining(gains[:5]))
-
-
-def test_tilt_is_the_slope_of_the_power():
-    # Against the first moment of 1/p² over a momentum that falls evenly.
-    share = (np.arange(10_000) + 0.5) / 10_000
-    for start, end in ((3.0, 2.9), (1.0, 0.6), (0.6, 0.35)):
-        power = 1 / np.square(start + (end - start) * share)
-        expected = 12 * (power * (share - 0.5)).mean() / power.mean()
-        assert tilt(np.array([start]), np.array([end]))[0] == pytest.approx(expected, rel=1e-3)
-
-
-def test_shape_has_a_core_and_rutherfords_tail():
-    variances, shares = shape_nodes(200)
-    assert shares.sum() == pytest.approx(1.0)
-    # Beyond s times the core's variance lies a share of 1 / (s (B - 1.2)).
-    for s in (5.0, 20.0):
-        beyond = shares[variances > s * CORE].sum()
-        assert beyond == pytest.approx(1 / (s * (MOLIERE_B - 1.2)), rel=0.05)

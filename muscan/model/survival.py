@@ -25,6 +25,8 @@ STOPPING_REFERENCE_GEV: Final = 0.4
 #: Thicknesses of water [g/cm²] and cosines of the zenith angle of `Survival`.
 THICKNESSES: Final = np.concatenate([[0.0], np.geomspace(1.0, 4000.0, 240)])
 COSINES: Final = np.linspace(0.1, 1.0, 37)
+#: Momentum down to which `continued` carries a spectrum on [GeV].
+LOWEST_GEV: Final = 0.02
 _MOMENTA: Final = np.geomspace(0.01, 100.0, 1200)
 
 
@@ -89,6 +91,28 @@ class Survival:
         column = [np.interp(cosine, spectrum.cos_zenith, c) for c in spectrum.cumulative.T]
         below = np.interp(np.log(cutoff_momentum(crossed)), np.log(spectrum.momentum), column)
         return np.asarray((1 - below[1:]) / (1 - below[0]))
+
+
+def continued(spectrum: MomentumSpectrum) -> MomentumSpectrum:
+    """Return a spectrum carried on below its lowest momentum, down to 0.02 GeV.
+
+    Flux models end at about 0.1 GeV, the sky does not: muons of less energy than their mass have
+    lost nearly all of what they began with, so that their number an energy hardly depends on it.
+    It is taken as constant. A spectrum of less than a decade (a beam) stays as it is.
+    """
+    momentum, cumulative = spectrum.momentum, spectrum.cumulative
+    first, second = np.hypot(momentum[:2], MUON_MASS_GEV)
+    if momentum[-1] < 10 * momentum[0] or momentum[0] <= LOWEST_GEV:
+        return spectrum
+    below = np.geomspace(LOWEST_GEV, momentum[0], 41)[:-1]
+    energy = np.hypot(below, MUON_MASS_GEV)
+    number = (cumulative[:, 1:2] - cumulative[:, :1]) / (second - first)
+    more = number * np.concatenate([energy, [first]])
+    more -= more[:, :1]
+    joined = np.concatenate([more[:, :-1], more[:, -1:] + cumulative], axis=1)
+    return MomentumSpectrum(
+        np.concatenate([below, momentum]), spectrum.cos_zenith, joined / joined[:, -1:]
+    )
 
 
 def cutoff_momentum(thickness: ArrayLike) -> FloatArray:

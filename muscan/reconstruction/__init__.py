@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from inspect import signature
 from typing import Any, Final
 
@@ -24,6 +24,28 @@ GROUP: Final = "muscan.reconstructors"
 def methods() -> list[str]:
     """Return the names of all methods, ours and those of third parties."""
     return plugins.names(GROUP, BUILTIN)
+
+
+def takes(method: str, option: str) -> bool:
+    """Return whether a method has an option.
+
+    Raises
+    ------
+    InputError
+        If there is no such method.
+    """
+    return option in signature(plugins.load(GROUP, BUILTIN, method)).parameters
+
+
+def find_method(name: str) -> Callable[..., Volume]:
+    """Return a method by its name.
+
+    Raises
+    ------
+    InputError
+        If there is none; the message suggests the nearest one.
+    """
+    return plugins.load(GROUP, BUILTIN, name)
 
 
 def reconstruct(
@@ -51,12 +73,11 @@ def reconstruct(
     InputError
         If there is no such method, or no muon to use.
     """
-    run = plugins.load(GROUP, BUILTIN, method)
-    if "team" in options and "team" not in signature(run).parameters:
+    run = find_method(method)
+    if "team" in options and not takes(method, "team"):
         raise InputError("--dask", f"the method '{method}' works in one process", "leave it out")
-    if "fixed" in options and "fixed" not in signature(run).parameters:
+    if "fixed" in options and not takes(method, "fixed"):
         raise InputError("--fixed", f"the method '{method}' knows no fixed matter", "use em")
     if method not in BUILTIN and not isinstance(scatters, Scatters):
         scatters = Scatters.join(list(scatters))
-    volume: Volume = run(scatters, grid, **options)
-    return volume
+    return run(scatters, grid, **options)

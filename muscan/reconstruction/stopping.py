@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,26 +18,32 @@ from numpy.typing import NDArray
 from muscan.errors import InputError
 from muscan.model.detector import Detector
 from muscan.model.events import Tracks
+from muscan.model.material import load_materials
 from muscan.model.spectrum import MomentumSpectrum
+from muscan.model.survival import stopping_density
 from muscan.model.track_errors import AIR_DENSITY, momentum_loss
 from muscan.model.volume import Volume, VoxelGrid
 from muscan.reconstruction.common import coarser_grid, finer, parents
 from muscan.reconstruction.lbfgs import Step, minimise
-from muscan.reconstruction.prior import smoothness
-from muscan.reconstruction.stopping_problem import WATER_LOSS, StoppingFit, StoppingProblem
+from muscan.reconstruction.prior import bounded_smoothness as smoothness
+from muscan.reconstruction.stopping_problem import WATER_LOSS, StoppingProblem
+from muscan.reconstruction.stopping_region import Region, StoppingFit
 from muscan.units import MM_PER_CM
 
 FloatArray = NDArray[np.float64]
 
-#: Density at which every voxel starts where no scattering is known, and the least that scattering
-#: lets expect [g/cm³]: the first 5 g/cm² of a path stop nothing, so what stands there remains.
+#: Density at which every voxel starts at least [g/cm³], so that muons stop everywhere.
 START = 0.02
 #: Least density for which the priors' share in the error counts [g/cm³].
 KNOWN_ABOVE = 0.1
+#: Scattering densities of common matter whose stopping density is looked up [mrad²/mm].
+SCATTERING = np.geomspace(AIR_DENSITY, 8.0, 300)
 #: Width of the prior of ln(density / expected) of a region as large as `REGION_VOXELS`.
 REGION_WIDTH, REGION_VOXELS = 1.0, 100
 #: Weights of the smoothness prior that are tried, strongest first.
 WEIGHTS = (3.0, 1.0, 0.3, 0.1)
+#: Least weight of an image from which what is around a region is found: without its noise.
+AROUND = 1.0
 #: Rounds in which the acceptance is renewed, and steps in each.
 ROUNDS, STEPS = 3, 15
 UNITS = "g/cm3"
@@ -56,7 +63,8 @@ class StoppingImage:
         Where to reconstruct.
     scattering : Volume, optional
         Scattering density on that grid. It says how many muons are bent out of the panels, and
-        what to expect: common matter of that scattering. Without it the former is left out.
+        what to expect: common matter of that scattering. Without it, air is expected, and what
+        stops is taken to scatter as common matter does.
     spectrum, detector, workers
         As for `muscan.reconstruction.em.em`.
     smoothing : float, optional
@@ -85,14 +93,16 @@ class StoppingImage:
         self.problem = StoppingProblem(
             tracks, self.coarse, spectrum=spectrum, detector=detector, workers=workers
         )
-        self._scattering = np.full(self.problem.voxels, AIR_DENSITY)
-        self._expected = np.full(self.problem.voxels, START)
+        self._scattering: FloatArray | None = None
+        self._expected = np.full(self.problem.voxels, air_stopping())
         if scattering is not None:
             self._learn(np.nan_to_num(scattering.values.ravel().astype(float)) / MM_PER_CM)
         self._callback, self.steps = callback, 0
+        self._around: FloatArray | None = None
         self.smoothing, self._logs = self._choose(smoothing)
         self._last = self._descend(self._logs, self.smoothing, ROUNDS)
         self._logs = self._last.point
+        self.problem.fit_efficiency(self.density / MM_PER_CM)
 
     @property
     def density(self) -> FloatArray:
@@ -105,17 +115,27 @@ class StoppingImage:
         Parameters
         ----------
         mask : ndarray of bool, shape of the grid
-            Voxels of the region; of the larger voxels those count that lie in it by half.
+            Voxels of the region, all of one density. What is around is found anew with it, so that
+            what the image smears there comes back.
         """
+        if self._around is None:
+            logs = self._logs
+            if self.smoothing < AROUND:
+                start = np.log(np.maximum(self._expected, START))
+                logs = self._descend(start, AROUND, ROUNDS).point
+            self._around = np.exp(logs)
+        return Region(self.problem, self.shares(mask), self._around).fit()
+
+    def shares(self, mask: NDArray[np.bool_]) -> FloatArray:
+        """Return the share of each larger voxel that a mask on the grid fills, flat."""
         if mask.shape != self.grid.shape:
             raise InputError("region", f"mask of shape {mask.shape}, not {self.grid.shape}")
-        share = self._mean(mask.ravel().astype(float))
-        return self.problem.region(share >= 0.5, self.density / MM_PER_CM)
+        return self._mean(mask.ravel().astype(float))
 
     def channels(self) -> dict[str, NDArray[np.float32]]:
         """Return ``stopping`` and ``stopping_uncertainty`` on the grid [g/cm³ of water]."""
         squares, numbers = self.problem.information(self.density / MM_PER_CM)
-        bend = smoothness(self._shaped(self._logs), self.smoothing)[2].ravel() + _ridge()
+        bend = self._prior(self._logs - np.log(self._expected), self.smoothing)[2]
         # The prior is on the logarithm; of a density near zero it says nothing worth having.
         known = squares / MM_PER_CM**2 + bend / np.maximum(self.density, KNOWN_ABOVE) ** 2
         seen = numbers > 0
@@ -143,45 +163,72 @@ class StoppingImage:
         """Take acceptance and expectation from a scattering density [mrad²/mm]."""
         self._scattering = np.maximum(self._mean(density), AIR_DENSITY)
         water = self._mean(momentum_loss(np.maximum(density - AIR_DENSITY, 0.0))) / WATER_LOSS
-        self._expected = np.maximum(water * MM_PER_CM, START)
+        self._expected = np.maximum(water * MM_PER_CM, air_stopping())
 
     def _choose(self, smoothing: float | None) -> tuple[float, FloatArray]:
         """Return the weight under which one half of the muons best predicts the other."""
-        logs = np.log(self._expected)
+        logs = self._choose_low_end(smoothing or WEIGHTS[0])
         if smoothing is not None:
             return smoothing, logs
-        best, best_value = (WEIGHTS[0], logs), -np.inf
-        for weight in WEIGHTS:
+        best, best_value = (WEIGHTS[0], logs), self._judged(logs)
+        for weight in WEIGHTS[1:]:
             logs = self._descend(logs, weight, 1, parity=0).point
-            value, _ = self.problem.likelihood(np.exp(logs) / MM_PER_CM, parity=1)
+            self.problem.fit_efficiency(np.exp(logs) / MM_PER_CM)
+            value = self._judged(logs)
             if value <= best_value:
                 break
             best, best_value = (weight, logs), value
         return best
 
+    def _choose_low_end(self, weight: float) -> FloatArray:
+        """Choose how far down the spectrum goes, by the same halves; return the densities."""
+        problem, found = self.problem, []
+        start = np.log(np.maximum(self._expected, START))
+        for low_end in range(len(problem.spectra)):
+            problem.low_end = low_end
+            problem.reset_efficiency()
+            logs = self._descend(start, weight, 2, parity=0).point
+            # Fitted only now: thin matter everywhere could stand for what the panels miss.
+            problem.fit_efficiency(np.exp(logs) / MM_PER_CM)
+            value = self._judged(logs) + problem.efficiency_prior()
+            found.append((value, low_end, problem.efficiency, logs))
+        _, problem.low_end, problem.efficiency, logs = max(found, key=lambda each: each[0])
+        return logs
+
+    def _judged(self, logs: FloatArray) -> float:
+        return self.problem.likelihood(np.exp(logs) / MM_PER_CM, parity=1)[0]
+
+    def _prior(self, off: FloatArray, weight: float) -> tuple[float, FloatArray, FloatArray]:
+        """Return cost, slope and curvature of logarithms that are off what is expected.
+
+        Of the steps between neighbours, and of a voxel by itself: as `smoothness`, so that what is
+        far from expected is not drawn back.
+        """
+        cost, slope, bend = smoothness(off.reshape(self.coarse.shape), weight)
+        own = 1 / (REGION_WIDTH**2 * REGION_VOXELS)
+        root = 1 / np.sqrt(1 + off**2)
+        return (
+            cost + own * float((1 - root).sum()),
+            slope.ravel() + own * off * root**3,
+            bend.ravel() + own * root**3,
+        )
+
     def _descend(
         self, logs: FloatArray, weight: float, rounds: int, parity: int | None = None
     ) -> Step:
-        shape = self.coarse.shape
         center = np.log(self._expected)
 
         def objective(x: FloatArray) -> tuple[float, FloatArray]:
             density = np.exp(x) / MM_PER_CM
             value, gradient = self.problem.likelihood(density, parity)
-            off = x - center
-            cost, slope, _ = smoothness(off.reshape(shape), weight)
-            pull = _ridge() * off
-            return (
-                cost + 0.5 * float(pull @ off) - value,
-                slope.ravel() + pull - gradient * density,
-            )
+            cost, slope, _ = self._prior(x - center, weight)
+            return cost - value, slope - gradient * density
 
         for _ in range(rounds):
             density = np.exp(logs) / MM_PER_CM
-            self.problem.renew(density, self._scattering)
+            self.problem.renew(density, self._scattering_of(density))
             squares, _ = self.problem.information(density)
-            bend = smoothness((logs - center).reshape(shape), weight)[2].ravel()
-            curvature = squares * density**2 + bend + _ridge()
+            curvature = squares * density**2 + self._prior(logs - center, weight)[2]
             for number, step in enumerate(minimise(objective, logs, curvature)):
                 self.steps += number > 0
                 if self._callback is not None and number:
@@ -191,6 +238,13 @@ class StoppingImage:
             logs = step.point
         return step
 
+    def _scattering_of(self, density: FloatArray) -> FloatArray:
+        """Return the scattering density, known or that of common matter [mrad²/mm]."""
+        if self._scattering is not None:
+            return self._scattering
+        common = np.maximum.accumulate(momentum_loss(SCATTERING)) / WATER_LOSS
+        return np.asarray(np.interp(density, common, SCATTERING))
+
     def _mean(self, values: FloatArray) -> FloatArray:
         """Return the mean of a field of the grid over each larger voxel."""
         parent = parents(self.grid)
@@ -198,17 +252,15 @@ class StoppingImage:
         total = np.bincount(parent, values, minlength=self.problem.voxels)
         return np.asarray(total / np.maximum(number, 1))
 
-    def _shaped(self, values: FloatArray) -> FloatArray:
-        return np.asarray(values - np.log(self._expected)).reshape(self.coarse.shape)
-
     def _fine(self, values: FloatArray) -> NDArray[np.float32]:
         shaped = finer(values.reshape(self.coarse.shape), self.grid.shape)
         return np.ascontiguousarray(shaped, dtype=np.float32)
 
 
-def _ridge() -> float:
-    """Return each voxel's share in the prior of a region of `REGION_VOXELS`."""
-    return 1 / (REGION_WIDTH**2 * REGION_VOXELS)
+@cache
+def air_stopping() -> float:
+    """Return the stopping density of air [g/cm³ of water], the least that is expected anywhere."""
+    return stopping_density(load_materials()["air"])
 
 
 def stopping(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,9 @@ from muscan.kernels import stopping as kernel
 from muscan.kernels.paths import Paths
 from muscan.model.detector import Detector
 from muscan.model.events import Tracks
+from muscan.model.flux import load_flux
 from muscan.model.spectrum import MomentumSpectrum, class_weights, sea_level_spectrum
-from muscan.model.survival import COSINES, THICKNESSES, Survival
+from muscan.model.survival import COSINES, THICKNESSES, Survival, continued
 from muscan.model.track_errors import AIR_DENSITY, FIXED_FACTOR, highland_factor
 from muscan.model.volume import VoxelGrid
 from muscan.reconstruction import lanes
@@ -25,7 +26,6 @@ from muscan.reconstruction.arrivals import Expected, expect_all, panel_matter
 from muscan.reconstruction.common import Lines, kernel_grid
 from muscan.reconstruction.muons import empty_paths
 from muscan.units import (
-    MM_PER_CM,
     MUON_LIFETIME_NS,
     MUON_MASS_GEV,
     REFERENCE_MOMENTUM_GEV,
@@ -37,8 +37,6 @@ FloatArray = NDArray[np.float64]
 
 #: Momentum lost in water by a 3 GeV muon [GeV cm²/g] (PDG 2024), as in `momentum_loss`.
 WATER_LOSS = 2.30e-3
-#: Stopping densities between which a region's is sought [g/cm³]; the lowest counts as none.
-LOWEST, HIGHEST = 1e-3, 30.0
 #: Losses for which the momentum classes of those that survive are tabulated [GeV].
 LOSSES = np.concatenate([[0.0], np.geomspace(0.005, 4.0, 40)])
 #: Scattering of a panel a g/cm² at the reference momentum [mrad²] (PDG 2024: plastic, X0 = 43.8).
@@ -47,30 +45,8 @@ PANEL_SCATTERING = SCATTERING_DENSITY_X0_MRAD2 / 43.8
 MISSED_FACTOR = 2.0
 #: Least fraction that is lost by the panels' readout and the track finding.
 LEAST_MISSED = 2e-4
-#: Fall of the log likelihood at the ends of a 68 % interval.
-INTERVAL_FALL = 0.5
-
-
-@dataclass(frozen=True)
-class StoppingFit:
-    """What the muons say of one region.
-
-    Attributes
-    ----------
-    density, low, high : float
-        Most likely stopping density and its 68 % interval [g/cm³ of water]; ``low`` may be 0.
-    log_ratio : float
-        Log of the likelihood at ``density`` over that of nothing there [nats].
-    n_muons, n_lost : int
-        Muons that aim through the region, and those of them that were not seen again.
-    """
-
-    density: float
-    low: float
-    high: float
-    log_ratio: float
-    n_muons: int
-    n_lost: int
+#: Published spectra that differ most below 1 GeV of those that hold there.
+SPECTRA = ("guan2015", "ecomug")
 
 
 class StoppingProblem:
@@ -108,10 +84,14 @@ class StoppingProblem:
         around = PANEL_SCATTERING * plane + AIR_DENSITY * self.expected.reach
         self._around = FIXED_FACTOR * around
         # To be seen, a muon has to reach the second plane beyond, but need not leave the last.
-        survival = Survival(spectrum, before=matter, after=1.5 * plane)
-        self.efficiency = min(self.expected.efficiency, 1 - LEAST_MISSED)
+        self._matter = {"before": matter, "after": 1.5 * plane}
+        self._row = row
+        # Whether muons below the spectrum's lowest momentum are there is for the data to say.
+        self.spectra = (spectrum, continued(spectrum))
+        self._tables = [Survival(each, **self._matter).table for each in self.spectra]
+        self.low_end = 0
+        self.reset_efficiency()
         self._inside = np.ones(len(cosine))
-        self._row, self._table = row, survival.table
         self._powers = np.array([[spectrum.powers(c, loss) for loss in LOSSES] for c in COSINES])
         self.voxels = int(np.prod(grid.shape))
 
@@ -122,18 +102,18 @@ class StoppingProblem:
             self.expected.passed,
             (self.efficiency * self._inside).astype(np.float32),
             self._row,
-            self._table,
+            self._tables[self.low_end],
             THICKNESSES,
         )
 
     def renew(self, density: FloatArray, scattering: FloatArray) -> None:
-        """Set acceptance and efficiency for stopping [g/cm² a mm] and scattering [mrad²/mm].
+        """Set the acceptance for stopping [g/cm² a mm] and scattering [mrad²/mm].
 
         A muon of scattering power q leaves the straight line at the panel by a normal deviate
         of variance q ∫ λ D² dl, D the distance from there, and is seen if that keeps it within
         the panel's edges. The classes are those of the muons that survive.
         """
-        crossed = self._integrals(density)
+        crossed = self.integrals(density)
         place = np.interp(crossed * WATER_LOSS, LOSSES, np.arange(len(LOSSES)))
         powers = self._powers[self._row, np.rint(place).astype(int)]
         angle, lever, square = self._moments(scattering)
@@ -155,7 +135,6 @@ class StoppingProblem:
             lifetime = SPEED_OF_LIGHT_MM_PER_NS * MUON_LIFETIME_NS * momentum / MUON_MASS_GEV
             inside += weight * both * np.exp(-reach / lifetime)
         self._inside = np.clip(inside, 1e-3, 1.0)
-        self.efficiency = self._best_efficiency(crossed)
 
     def likelihood(
         self, density: FloatArray, parity: int | None = None
@@ -199,62 +178,64 @@ class StoppingProblem:
             sum(numbers, np.zeros(self.voxels, np.uint32)),
         )
 
-    def region(self, mask: NDArray[np.bool_], density: FloatArray) -> StoppingFit:
-        """Return the most likely stopping density of a region, all of one density.
+    def reset_efficiency(self) -> None:
+        """Set that chance to what the layout lets expect."""
+        self.efficiency = 1 - self._missed_before()
+
+    def efficiency_prior(self) -> float:
+        """Return the log prior of the present efficiency."""
+        off = np.log((1 - self.efficiency) / self._missed_before()) / np.log(MISSED_FACTOR)
+        return float(-0.5 * off**2)
+
+    def profile(
+        self,
+        rows: NDArray[np.int64],
+        outside: FloatArray,
+        inside: FloatArray,
+        densities: FloatArray,
+        table: FloatArray | None = None,
+    ) -> FloatArray:
+        """Return the log likelihood of the density of a region, shape of ``densities``.
 
         Parameters
         ----------
-        mask : ndarray of bool, shape of the grid
-            Voxels of the region.
-        density : ndarray, shape (voxels,)
-            What is elsewhere [g/cm² a mm].
+        rows : ndarray of int
+            Muons through the region.
+        outside, inside : ndarray, shape (n,)
+            Matter elsewhere on the way of each muon [g/cm²], and its length in the region [mm].
+        densities : ndarray
+            Stopping densities [g/cm² a mm].
+        table : ndarray, optional
+            Survival under another spectrum, see `other_tables`.
         """
-        flat = mask.ravel()
-        outside = self._integrals(np.where(flat, 0.0, density))
-        inside = self._integrals(flat.astype(float))
-        rows = np.flatnonzero(inside > 0)
-        if rows.size == 0:
-            raise InputError("region", "no muon aims through it", "scan for longer")
-        arrivals = self.arrivals
+        arrivals = self.arrivals if table is None else self.arrivals._replace(table=table)
+        values = [kernel.profile(arrivals, rows, outside, inside, x) for x in densities]
+        return np.array(values, dtype=float)
 
-        def value(log_density: float) -> float:
-            native = np.exp(log_density) / MM_PER_CM
-            return float(kernel.profile(arrivals, rows, outside, inside, native))
+    def other_tables(self) -> list[FloatArray]:
+        """Return the survival under other published spectra, each as far down as this one."""
+        if len(self.spectra[0].momentum) < 10:  # a beam
+            return []
+        lowest, highest = self.spectra[self.low_end].momentum[[0, -1]]
+        others = [
+            MomentumSpectrum.from_intensity(load_flux(name).intensity, lowest, highest)
+            for name in SPECTRA
+        ]
+        return [Survival(other, **self._matter).table for other in others]
 
-        points = np.linspace(np.log(LOWEST), np.log(HIGHEST), 120)
-        values = np.array([value(point) for point in points])
-        best = int(values.argmax())
-        top = values[best]
+    def _missed_before(self) -> float:
+        """Return the fraction that the layout lets expect to be missed."""
+        return max(1 - self.expected.efficiency, LEAST_MISSED)
 
-        def crossing(side: slice) -> float | None:
-            below = np.flatnonzero(values[side] < top - INTERVAL_FALL)
-            if below.size == 0:
-                return None
-            low = below[-1] if side.stop is not None else below[0] + best
-            pair = points[low], points[low + (1 if side.stop is not None else -1)]
-            return float(np.exp(brentq(lambda x: value(x) - top + INTERVAL_FALL, *pair)))
+    def chances(self, density: FloatArray) -> FloatArray:
+        """Return the probability of each muon to be seen again, given a density [g/cm² a mm]."""
+        return self.efficiency * self._arriving(density)
 
-        low, high = crossing(slice(None, best + 1)), crossing(slice(best, None))
-        return StoppingFit(
-            density=float(np.exp(points[best])) if best else 0.0,
-            low=low or 0.0,
-            high=high or HIGHEST,
-            log_ratio=float(top - values[0]),
-            n_muons=int(rows.size),
-            n_lost=int((~self.expected.passed[rows]).sum()),
-        )
-
-    def _best_efficiency(self, crossed: FloatArray) -> float:
-        """Return the most probable chance that a muon which is there is seen."""
-        table = self._table[self._row]
-        place = np.interp(crossed, THICKNESSES, np.arange(len(THICKNESSES)))
-        low = np.minimum(place.astype(int), len(THICKNESSES) - 2)
-        index = np.arange(len(crossed))
-        part = place - low
-        arrived = (1 - part) * table[index, low] + part * table[index, low + 1]
-        arrived *= self._inside
+    def fit_efficiency(self, density: FloatArray) -> None:
+        """Set the chance that a muon which is there is seen to its most probable value."""
+        arrived = self._arriving(density)
         passed = self.expected.passed
-        expected = max(1 - self.expected.efficiency, LEAST_MISSED)
+        expected = self._missed_before()
 
         def slope(log_missed: float) -> float:
             missed = np.exp(log_missed)
@@ -264,11 +245,22 @@ class StoppingProblem:
             return float(missed * gain - pull)
 
         low_end, high_end = np.log(LEAST_MISSED / 10), np.log(0.9)
-        if slope(low_end) <= 0:
-            return float(1 - np.exp(low_end))
-        return float(1 - np.exp(brentq(slope, low_end, high_end, xtol=1e-4)))
+        best = low_end if slope(low_end) <= 0 else brentq(slope, low_end, high_end, xtol=1e-4)
+        self.efficiency = float(1 - np.exp(best))
 
-    def _integrals(self, field: FloatArray) -> FloatArray:
+    def _arriving(self, density: FloatArray) -> FloatArray:
+        """Return the probability of each muon to reach the panels behind, in their edges."""
+        crossed = self.integrals(density)
+        table = self._tables[self.low_end][self._row]
+        place = np.interp(crossed, THICKNESSES, np.arange(len(THICKNESSES)))
+        low = np.minimum(place.astype(int), len(THICKNESSES) - 2)
+        index = np.arange(len(crossed))
+        part = place - low
+        survived = (1 - part) * table[index, low] + part * table[index, low + 1]
+        return np.asarray(survived * self._inside)
+
+    def integrals(self, field: FloatArray) -> FloatArray:
+        """Return the integral of a field over the way of each muon [times mm]."""
         sums = np.empty(len(self.expected))
         shares = lanes.bounds(len(sums))
         lanes.run(

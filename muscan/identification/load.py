@@ -1,371 +1,396 @@
-"""The scattering of a whole load, from the muons' angles alone.
+"""The scattering of a whole load, from what became of every muon that aims through it.
 
 A volume is of little use for the weight of a load: what a method cannot resolve it loses or
-smears, and muons that scatter out of the panels are missing from it. Here the load is a map of
-columns. A muon's angle in a plane is normal with the variance
+smears, and muons that stop or scatter out of the panels are missing from it. Here the load is a
+map of blocks, and the likelihood is that of everything that may become of a muon with a known way
+in: it is seen again behind the load, at an angle in two planes, or it is not. Both follow from
+the thickness ∫ λ dl on its way by the law of angles and survival of the declared goods
+(`muscan.model.angle_law`). The most likely blocks' sum is the scattering of the load; offsets are
+not used, for the sum does not ask where in a column the matter stands.
 
-    σ² + q f (t + c l/H),
-
-σ the tracks' error, q the scattering power of the momentum, f Highland's factor, t the known
-matter on the way (panels, air, the container), and c l/H the share l of the muon's path of the
-column c = ∫ λ dz of its cell, H the height of the load. Momenta are not known: the density is a
-mixture over the classes of the sea-level spectrum, less what the matter takes. For each cell the
-most likely c is found. Offsets are not used: the angle alone does not ask where in the column
-the matter stands.
-
-Muons whose straight path comes near the edge of the panels behind the load are left out, and of
-the others only angles up to `LARGEST_ANGLE` are used, with the density normalised to these: so
-none is lost for having scattered much.
+Angles above `LARGEST_ANGLE` count as not seen, and only muons whose way in, taken on straight,
+keeps so far from the edges of the panels below that with a smaller angle they meet them. The
+share of muons that the panels miss is measured on the muons that go past the load.
 """
 
 from __future__ import annotations
 
+import math
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import erf
+from scipy import ndimage
+from scipy.optimize import minimize
 
 from muscan.errors import InputError
-from muscan.model.detector import Detector
-from muscan.model.events import Scatters
-from muscan.model.spectrum import class_weights, sea_level_spectrum
-from muscan.model.track_errors import (
-    AIR_DENSITY,
-    FIXED_FACTOR,
-    OUTLIER_ANGLE,
-    OUTLIER_FRACTION,
-    PanelScattering,
-    highland_factor,
+from muscan.identification.load_muons import (
+    LARGEST_ANGLE,
+    aiming,
+    errors,
+    seen_share,
+    through_middle,
 )
-from muscan.units import MM_PER_CM, SCATTERING_DENSITY_X0_MRAD2
+from muscan.kernels import load as kernel
+from muscan.kernels import paths as path_kernel
+from muscan.kernels.load import Law, Seen
+from muscan.kernels.paths import Paths
+from muscan.kernels.traversal import Grid
+from muscan.kernels.ways import Ways, bends
+from muscan.model.angle_law import AngleLaw
+from muscan.model.events import Scatters, Tracks
+from muscan.model.track_errors import AIR_DENSITY
+from muscan.units import MM_PER_CM
 
 FloatArray = NDArray[np.float64]
+Result = TypeVar("Result")
 
-#: Angles above this are not used [mrad]; as far as this a muon stays within the panels.
-LARGEST_ANGLE: Final = 150.0
-#: Side of a cell [mm]: wide enough for some hundred muons a minute.
-CELL_MM: Final = 300.0
-#: Columns that are tried [mrad²]: from a hundredth of a sheet of steel to 2 m of lead.
-COLUMNS: Final = (0.05, 9000.0)
-#: With fewer muons than this, a cell takes the mean of the others.
-LEAST_MUONS: Final = 30
-_LOSSES_GEV: Final = np.concatenate([[0.0], np.geomspace(0.01, 8.0, 50)])
-_COSINES: Final = np.linspace(0.3, 1.0, 15)
-#: Of more muons than this, every second (third, …) is used.
-MOST_MUONS: Final = 1_000_000
-#: The search begins with about this many muons a cell.
-_FIRST: Final = 800
-_STEPS: Final = 16
-#: Half widths of the parabolas that end it, in ln c.
-_WIDTHS: Final = (0.25, 0.15, 0.1)
-_CHUNK: Final = 50_000
+#: Least edge of a block [mm]; blocks are so large that there are this many muons for each: with
+#: fewer, what they make of chance adds to the sum.
+BLOCK_MM: Final = 200.0
+MUONS_A_BLOCK: Final = 140
+#: Scattering densities between which a block's is sought [mrad²/mm].
+LIMITS: Final = (1e-5, 10.0)
+#: With fewer muons than this there is no weight.
+LEAST_MUONS: Final = 1000
+#: Angles above which a vertex tells where a muon was scattered [mrad].
+STRONG: Final = 20.0
+#: Least density of the first guess over the mean: what is wrongly empty there can come back.
+FAINTEST: Final = 0.03
+#: Steps of the search at most; it ends when one gains less than this, over the log likelihood.
+STEPS: Final = 30
+GAIN: Final = 1e-9
+#: Steps of the conjugate gradients for the error.
+ERROR_STEPS: Final = 25
+_LANES: Final = 8
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Known matter around a load: a box with walls, as a container is.
+    """Known matter around a load.
 
     Attributes
     ----------
     inside : ndarray, shape (2, 3)
         Lowest and highest corner of the space that the load can take [mm].
-    wall_mm : float
-        Thickness of the walls, the roof and the bottom.
-    wall_density : float
-        Their scattering density [mrad²/cm].
-    floor_column : float
-        Further scattering of the floor, along the vertical [mrad²].
+    low, high : ndarray, shape (b, 3)
+        Corners of boxes of known matter [mm].
+    density : ndarray, shape (b,)
+        Their scattering density [mrad²/cm]; negative for a hollow in another box.
     """
 
     inside: FloatArray
-    wall_mm: float = 0.0
-    wall_density: float = 0.0
-    floor_column: float = 0.0
+    low: FloatArray
+    high: FloatArray
+    density: FloatArray
+
+    @classmethod
+    def nothing(cls, inside: FloatArray) -> Surroundings:
+        """Return a space with nothing known around it."""
+        return cls(inside, np.empty((0, 3)), np.empty((0, 3)), np.empty(0))
 
 
 @dataclass(frozen=True)
 class LoadScattering:
-    """The columns of a load.
+    """The blocks of a load.
 
     Attributes
     ----------
-    column, sigma : ndarray, shape (nx, ny)
-        ∫ λ dz of each cell and its standard deviation [mrad²].
-    n_muons : ndarray of int, shape (nx, ny)
-    cell_mm : ndarray, shape (2,)
-        Size of a cell.
-    lower : ndarray, shape (2,)
-        Lowest corner of the map [mm].
+    density : ndarray, shape (nx, ny, nz)
+        Scattering density [mrad²/mm].
+    sigma : ndarray, shape (nx, ny)
+        Standard deviation of each column ∫ λ dz, as its part of that of the sum [mrad²].
+    n_muons : ndarray of int, shape (nx, ny, nz)
+    block_mm, lower : ndarray, shape (3,)
+        Size of a block, and the lowest corner of all [mm].
+    seen : float
+        Share of muons that the panels see again, of those that come out.
     """
 
-    column: FloatArray
+    density: FloatArray
     sigma: FloatArray
     n_muons: NDArray[np.int64]
-    cell_mm: FloatArray
+    block_mm: FloatArray
     lower: FloatArray
+    seen: float = 1.0
+
+    @property
+    def column(self) -> FloatArray:
+        """∫ λ dz, shape (nx, ny) [mrad²]."""
+        return np.asarray(self.density.sum(axis=2) * self.block_mm[2])
 
     def total(self, low: FloatArray | None = None, high: FloatArray | None = None) -> FloatArray:
-        """Return ∫ λ dV and its standard deviation, of the whole or of a rectangle.
+        """Return ∫ λ dV and its standard deviation, of the whole or of a box.
 
         Parameters
         ----------
-        low, high : ndarray, shape (2,), optional
-            Corners [mm]; cells count by the share of them that is inside.
+        low, high : ndarray, shape (2,) or (3,), optional
+            Corners [mm]; blocks count by the share of them that is inside, whole columns where
+            only two coordinates are given.
 
         Returns
         -------
         ndarray, shape (2,), [mrad²/cm · litre]
         """
-        share = np.ones(self.column.shape)
+        shares = [np.ones(n) for n in self.density.shape]
         if low is not None and high is not None:
-            edges = [
-                self.lower[i] + self.cell_mm[i] * np.arange(n + 1)
-                for i, n in enumerate(self.column.shape)
-            ]
-            parts = [
-                np.clip(np.minimum(e[1:], high[i]) - np.maximum(e[:-1], low[i]), 0, None)
-                / self.cell_mm[i]
-                for i, e in enumerate(edges)
-            ]
-            share = np.outer(*parts)
-        litres = share * self.cell_mm.prod() * MM_PER_CM / 1e6
-        error = float(np.sqrt(np.square(litres * self.sigma).sum()))
-        return np.array([float((litres * self.column).sum()), error])
+            for i in range(len(low)):
+                edges = self.lower[i] + self.block_mm[i] * np.arange(self.density.shape[i] + 1)
+                part = np.minimum(edges[1:], high[i]) - np.maximum(edges[:-1], low[i])
+                shares[i] = np.clip(part, 0, None) / self.block_mm[i]
+        columns = (self.density * shares[2]).sum(axis=2) * self.block_mm[2]
+        litres = np.outer(shares[0], shares[1]) * self.block_mm[:2].prod() * MM_PER_CM / 1e6
+        part = np.divide(columns, self.column, out=np.zeros_like(columns), where=self.column > 0)
+        error = float(np.sqrt(np.square(litres * part * self.sigma).sum()))
+        return np.array([float((litres * columns).sum()), error])
 
 
 def load_scattering(
-    scatters: Scatters,
-    detector: Detector | None,
+    tracks: Tracks,
     around: Surroundings,
-    loss_per_column: float,
-    flux: str = "guan2015",
+    law: AngleLaw,
+    workers: int | None = None,
 ) -> LoadScattering:
-    """Fit the columns of a load to the muons.
+    """Fit the blocks of a load to the muons.
 
     Parameters
     ----------
-    scatters : Scatters
-        Muons with both tracks.
-    detector : Detector, optional
-        The layout; without it no muon is left out for the panels' edges.
+    tracks : Tracks
+        With their layout, if muons near the panels' edges are to be left out.
     around : Surroundings
         Where the load stands, and in what.
-    loss_per_column : float
-        Momentum lost for a column of 1 mrad² [GeV]: the load's stopping over its scattering.
-    flux : str
-        Name of the flux model whose spectrum the muons have.
+    law : AngleLaw
+        Of the goods.
+    workers : int, optional
+        Threads; they do not change the result.
 
     Raises
     ------
     InputError
         If too few muons go through the load.
     """
-    muons = _Muons(scatters, detector, around, flux)
-    if len(muons.cell) < LEAST_MUONS:
-        raise InputError("tracks", f"{len(muons.cell)} muons go through the load", "scan longer")
-    column, sigma = muons.fit(loss_per_column)
-    counts = np.bincount(muons.cell, minlength=column.size)
-    seen = counts >= LEAST_MUONS
-    mean = float(np.average(column[seen], weights=counts[seen])) if seen.any() else 0.0
-    spread = float(column[seen].std()) if seen.any() else mean
-    column, sigma = np.where(seen, column, mean), np.where(seen, sigma, max(spread, mean))
-    shape = muons.shape
-    return LoadScattering(
-        column.reshape(shape), sigma.reshape(shape), counts.reshape(shape), muons.size, muons.lower
-    )
+    return _Fit(tracks, around, law, workers).result()
 
 
-class _Muons:
-    """Angles, known matter and cells of the muons that are used."""
+class _Fit:
+    """Muons that aim through the load, and the search for its blocks."""
 
     def __init__(
-        self, scatters: Scatters, detector: Detector | None, around: Surroundings, flux: str
+        self, tracks: Tracks, around: Surroundings, law: AngleLaw, workers: int | None
     ) -> None:
-        low, high = around.inside
-        extent = high[:2] - low[:2]
-        self.shape = tuple(np.maximum(np.rint(extent / CELL_MM), 1).astype(int).tolist())
-        self.size, self.lower = extent / np.array(self.shape), low[:2]
-        usable = np.flatnonzero(_usable(scatters, detector, low, high))
-        used = scatters.take(usable[:: 1 + len(usable) // MOST_MUONS])
-        start, stop = _crossing(used, low, high)
-        middle = (start + stop) / 2
-        index = np.floor((middle[:, :2] - self.lower) / self.size).astype(np.int64)
-        inside = ((index >= 0) & (index < self.shape)).all(axis=1)
-        used, start, stop, index = used.take(inside), start[inside], stop[inside], index[inside]
-        self.cell = index[:, 0] * self.shape[1] + index[:, 1]
-        self.angle = _angles(used)
-        within = (np.abs(self.angle) < LARGEST_ANGLE).all(axis=1)
-        used, self.cell, self.angle = used.take(within), self.cell[within], self.angle[within]
-        start, stop = start[within], stop[within]
-        self.share, self.known = _matter(start, stop, around)
-        self.noise, fixed = _errors(used, detector)
-        self.known += fixed
-        cosine = -used.in_direction[:, 2].astype(float)
-        row = np.rint(np.interp(cosine, _COSINES, np.arange(len(_COSINES)))).astype(np.int64)
-        spectrum = sea_level_spectrum(flux)
-        table = np.array([[spectrum.powers(c, loss) for loss in _LOSSES_GEV] for c in _COSINES])
-        self.row, self.table = row, table
-
-    def fit(self, loss_per_column: float) -> tuple[FloatArray, FloatArray]:
-        """Return the most likely column of each cell and its standard deviation."""
-        best = self._search(loss_per_column)
-        curvature = np.ones_like(best)
-        for width in _WIDTHS:
-            below, here, above = (
-                self._sums(best + step, loss_per_column) for step in (-width, 0.0, width)
-            )
-            curvature = np.maximum(2 * here - below - above, 1e-6) / width**2
-            slope = (above - below) / (2 * width)
-            best += np.clip(slope / curvature, -2 * width, 2 * width)
-        column = np.exp(best)
-        return column, column * np.minimum(1 / np.sqrt(curvature), 2.0)
-
-    def _search(self, loss_per_column: float) -> FloatArray:
-        """Find each cell's most likely ln c on some of the muons, by the golden section."""
-        cells = int(np.prod(self.shape))
-        stride = max(len(self.cell) // (cells * _FIRST), 1)
-        ratio = (np.sqrt(5) - 1) / 2
-        low, high = (np.full(cells, np.log(limit)) for limit in COLUMNS)
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        at_left, at_right = (self._sums(x, loss_per_column, stride) for x in (left, right))
-        for _ in range(_STEPS):
-            down = at_left > at_right
-            low, high = np.where(down, low, left), np.where(down, right, high)
-            fresh = np.where(down, high - ratio * (high - low), low + ratio * (high - low))
-            value = self._sums(fresh, loss_per_column, stride)
-            left, right, at_left, at_right = (
-                np.where(down, fresh, right),
-                np.where(down, left, fresh),
-                np.where(down, value, at_right),
-                np.where(down, at_left, value),
-            )
-        return np.asarray((low + high) / 2)
-
-    def _sums(self, logs: FloatArray, loss_per_column: float, stride: int = 1) -> FloatArray:
-        """Return the log likelihood of each cell, of all muons or every so many."""
-        total = np.zeros(len(logs))
-        for first in range(0, len(self.cell), _CHUNK * stride):
-            rows = slice(first, first + _CHUNK * stride, stride)
-            values = self._log_density(rows, np.exp(logs), loss_per_column)
-            total += np.bincount(self.cell[rows], values, minlength=len(logs))
-        return total
-
-    def _log_density(self, rows: slice, column: FloatArray, loss_per_column: float) -> FloatArray:
-        own = column[self.cell[rows]] * self.share[rows]
-        spread = own + self.known[rows]
-        loss = own * loss_per_column
-        index = np.rint(np.interp(loss, _LOSSES_GEV, np.arange(len(_LOSSES_GEV)))).astype(int)
-        power = self.table[self.row[rows], index]
-        scale = highland_factor(spread / SCATTERING_DENSITY_X0_MRAD2)
-        far = OUTLIER_ANGLE**2
-        part, kept = np.ones_like(power), np.ones_like(power)
-        single = np.ones(len(spread))
-        for plane in (0, 1):
-            noise = self.noise[rows, plane]
-            square = np.square(self.angle[rows, plane])
-            variance = noise[:, None] + power * (scale * spread)[:, None]
-            part *= np.exp(-square[:, None] / (2 * variance)) / np.sqrt(variance)
-            kept *= erf(LARGEST_ANGLE / np.sqrt(2 * variance))
-            width = noise + far
-            single *= np.exp(-square / (2 * width)) / np.sqrt(width)
-            single /= erf(LARGEST_ANGLE / np.sqrt(2 * width))
-        weight = class_weights()
-        density = (1 - OUTLIER_FRACTION) * (part @ weight) / (
-            kept @ weight
-        ) + OUTLIER_FRACTION * single
-        return np.asarray(np.log(np.maximum(density, 1e-300)))
-
-
-def _usable(
-    scatters: Scatters, detector: Detector | None, low: FloatArray, high: FloatArray
-) -> NDArray[np.bool_]:
-    """Tell which muons' straight paths keep their distance from the far panels' edges."""
-    usable = np.isfinite(scatters.in_cov[:, 0, 0]) & np.isfinite(scatters.out_cov[:, 0, 0])
-    usable &= scatters.in_direction[:, 2] < -0.3
-    if detector is None:
-        return usable
-    place, way = scatters.in_position.astype(float), scatters.in_direction.astype(float)
-    for panel in detector.panels:
-        if panel.centre[2] >= low[2] or abs(panel.normal[2]) < 0.9:
-            continue
-        along = (panel.centre[2] - place[:, 2]) / way[:, 2]
-        point = place + along[:, None] * way - panel.centre
-        margin = 1e-3 * LARGEST_ANGLE * (high[2] - panel.centre[2])
-        for axis, width in ((panel.u, panel.size[0]), (panel.v, panel.size[1])):
-            usable &= np.abs(point @ axis) < max(width / 2 - margin, width / 4)
-    return usable
-
-
-def _crossing(
-    scatters: Scatters, low: FloatArray, high: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return where muons pass the heights of the load's top and bottom, (n, 3) each [mm]."""
-    ends = []
-    for position, direction, height in (
-        (scatters.in_position, scatters.in_direction, high[2]),
-        (scatters.out_position, scatters.out_direction, low[2]),
-    ):
-        p, u = position.astype(float), direction.astype(float)
-        ends.append(p + ((height - p[:, 2]) / np.minimum(u[:, 2], -0.05))[:, None] * u)
-    return ends[0], ends[1]
-
-
-def _angles(scatters: Scatters) -> FloatArray:
-    """Return the projected angles in two planes across the incoming track, (n, 2) [mrad]."""
-    u, w = scatters.in_direction.astype(float), scatters.out_direction.astype(float)
-    bend = 1 / (1 - u[:, 2])
-    first = np.stack([1 - bend * u[:, 0] ** 2, -bend * u[:, 0] * u[:, 1], u[:, 0]], axis=1)
-    second = np.stack([-bend * u[:, 0] * u[:, 1], 1 - bend * u[:, 1] ** 2, u[:, 1]], axis=1)
-    straight = (u * w).sum(1)
-    return 1e3 * np.stack([(axis * w).sum(1) / straight for axis in (first, second)], axis=1)
-
-
-def _errors(scatters: Scatters, detector: Detector | None) -> tuple[FloatArray, FloatArray]:
-    """Return the variance of the angles (n, 2) [mrad²] and the panels' scattering (n,) [mrad²].
-
-    The latter is over Highland's factor of a thin layer, as it is multiplied with that of the
-    whole.
-    """
-    planes = [scatters.in_cov[:, k, k].astype(float) + scatters.out_cov[:, k, k] for k in (2, 3)]
-    noise = 1e6 * np.stack(planes, axis=1)
-    if detector is None:
-        return noise, np.zeros(len(noise))
-    panels = PanelScattering(detector)
-    fixed = sum(
-        panels.errors(position, direction, outgoing=out)[:, 0].astype(float)
-        for position, direction, out in (
-            (scatters.in_position, scatters.in_direction, False),
-            (scatters.out_position, scatters.out_direction, True),
+        self.workers = workers
+        extent = around.inside[1] - around.inside[0]
+        muons, angles = aiming(tracks, around.inside, float(law.cosine[0]))
+        edge = (extent.prod() * MUONS_A_BLOCK / max(through_middle(muons, around.inside), 1)) ** (
+            1 / 3
         )
-    )
-    fixed = 1e6 * np.asarray(fixed)
-    return np.maximum(noise - fixed[:, None], 0.1 * noise), FIXED_FACTOR * fixed
+        blocks = np.maximum(np.rint(extent / max(edge, BLOCK_MM)), 1)
+        self.shape = int(blocks[0]), int(blocks[1]), int(blocks[2])
+        self.size, self.lower = extent / self.shape, around.inside[0]
+        rows = law.rows(-muons.in_direction[:, 2])
+        paths = self._paths(muons)
+        known = self._known(muons, around)
+        through = np.diff(paths.first) > 0
+        past = ~through & (known <= 0)
+        self.seen, self.seen_sigma = seen_share(angles[past], law.open_survival[rows[past]])
+        if np.count_nonzero(through) < LEAST_MUONS:
+            problem = f"{np.count_nonzero(through)} muons go through the load"
+            raise InputError("tracks", problem, "scan longer")
+        noise, panels = errors(muons, tracks.detector)
+        length = np.linalg.norm(muons.out_position - muons.in_position, axis=1)
+        known += AIR_DENSITY * length + panels
+        first = np.concatenate([[0], np.cumsum(np.diff(paths.first)[through])])
+        square = np.where(np.isfinite(angles), np.square(angles), -1.0)
+        self.muons = Seen(
+            rows[through],
+            square[through].astype(np.float32),
+            noise[through].astype(np.float32),
+            known[through].astype(np.float32),
+            first,
+            paths.voxel,
+            paths.length,
+        )
+        step = np.log(law.thickness[1] / law.thickness[0])
+        self.law = Law(
+            float(np.log(law.thickness[0])), float(step), law.power, law.weight, law.survival,
+            self.seen, LARGEST_ANGLE,
+        )  # fmt: skip
+        self.slopes = np.empty(np.count_nonzero(through), np.float32)
+        self.guess = self._vertices(muons, angles, paths)
+
+    def result(self) -> LoadScattering:
+        """Return the most likely blocks, and the error of their sum."""
+        density, variance = self._search()
+        counts = np.bincount(self.muons.voxel, minlength=len(density))
+        shape = self.shape
+        per_column = density.reshape(shape).sum(axis=2) * self.size[2]
+        # What is known of the sum: each column's part of its variance goes with its content.
+        weight = np.maximum(per_column, 1e-3 * per_column.max())
+        sigma = np.sqrt(variance * weight / weight.sum()) / (self.size[0] * self.size[1])
+        return LoadScattering(
+            density.reshape(shape), sigma, counts.reshape(shape), self.size, self.lower, self.seen
+        )
+
+    def _paths(self, muons: Scatters) -> Paths:
+        low, step = (tuple(float(x) for x in corner) for corner in (self.lower, self.size))
+        grid = Grid(low[0], low[1], low[2], step[0], step[1], step[2], *self.shape)
+
+        def lines(rows: slice) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+            """Return where muons enter and leave, and their directions."""
+            return (
+                muons.in_position[rows], muons.in_direction[rows],
+                muons.out_position[rows], muons.out_direction[rows],
+            )  # fmt: skip
+
+        counts = np.empty(len(muons), np.int64)
+        shares = _shares(len(muons))
+        _run(
+            lambda rows: path_kernel.count_visits(grid, *lines(rows), counts[rows]),
+            [slice(*share) for share in shares],
+            self.workers,
+        )
+        first = np.concatenate([[0], np.cumsum(counts)])
+        paths = Paths(
+            first,
+            np.empty(first[-1], np.int32),
+            np.empty(first[-1], np.float32),
+            np.empty(len(muons), np.float32),
+        )
+
+        def trace(rows: slice) -> None:
+            here = Paths(
+                first[rows.start : rows.stop + 1], paths.voxel, paths.length, paths.top[rows]
+            )
+            room = np.empty((rows.stop - rows.start, 2))
+            path_kernel.trace(grid, *lines(rows), here, room)
+
+        _run(trace, [slice(*share) for share in shares], self.workers)
+        return paths
+
+    def _vertices(self, muons: Scatters, angles: FloatArray, paths: Paths) -> FloatArray:
+        """Return where the load is at first guess: ln of its density over the mean, by block.
+
+        The sum of the squared angles whose vertices lie in a block, over the ways through it.
+        """
+        point = _bends(muons)[:, 1]
+        place = np.floor((point - self.lower) / self.size).astype(np.int64)
+        square = np.square(angles).sum(axis=1)
+        sure = (square > STRONG**2) & ((place >= 0) & (place < self.shape)).all(axis=1)
+        index = np.ravel_multi_index(tuple(place[sure].T), self.shape)
+        size = math.prod(self.shape)
+        strength = np.bincount(index, square[sure], size)
+        ways = np.bincount(paths.voxel, paths.length, size)
+        density = ndimage.gaussian_filter(
+            (strength / np.maximum(ways, 1.0)).reshape(self.shape), 0.7
+        ).ravel()
+        if density.mean() <= 0:
+            return np.zeros(size)
+        return np.asarray(np.log(np.maximum(density / density.mean(), FAINTEST)))
+
+    def _known(self, muons: Scatters, around: Surroundings) -> FloatArray:
+        """Return the thickness of the boxes around the load on each way [mrad²]."""
+        point = _bends(muons)
+        sums = np.zeros(len(muons))
+        density = around.density / MM_PER_CM
+        _run(
+            lambda rows: kernel.box_sums(point[rows], around.low, around.high, density, sums[rows]),
+            [slice(*share) for share in _shares(len(muons))],
+            self.workers,
+        )
+        return sums
+
+    def _scores(self, density: FloatArray, law: Law | None = None) -> tuple[float, FloatArray]:
+        """Return the log likelihood and its gradient; keep the muons' slopes."""
+        used = law or self.law
+
+        def work(share: tuple[int, int]) -> tuple[float, FloatArray]:
+            gradient = np.zeros(len(density))
+            value = kernel.scores(used, self.muons, density, *share, gradient, self.slopes)
+            return value, gradient
+
+        found = _run(work, _shares(len(self.slopes)), self.workers)
+        return sum(value for value, _ in found), np.sum([slope for _, slope in found], axis=0)
+
+    def _search(self) -> tuple[FloatArray, float]:
+        """Return the blocks' most likely densities, and the variance of the sum [mrad² mm²]."""
+        size = math.prod(self.shape)
+        low, high = np.log(LIMITS)
+
+        def even(log: FloatArray) -> tuple[float, FloatArray]:
+            value, gradient = self._scores(np.full(size, np.exp(log[0])))
+            return -value, -np.array([gradient.sum() * np.exp(log[0])])
+
+        start = minimize(even, np.array([np.log(0.03)]), jac=True, bounds=[(low, high)]).x[0]
+
+        def cost(logs: FloatArray) -> tuple[float, FloatArray]:
+            density = np.exp(logs)
+            value, gradient = self._scores(density)
+            return -value, -gradient * density
+
+        found = minimize(
+            cost, np.clip(start + self.guess, low, high), jac=True, method="L-BFGS-B",
+            bounds=[(low, high)] * size,
+            options={"maxiter": STEPS, "ftol": GAIN, "maxcor": 20},
+        )  # fmt: skip
+        density = np.exp(found.x)
+        return density, self._variance(density)
+
+    def _variance(self, density: FloatArray) -> float:
+        """Return the variance of the sum of all blocks times their volume [mrad² mm²]²."""
+        volume = np.full(len(density), float(self.size.prod()))
+        _, gradient = self._scores(density)
+        slopes = self.slopes.copy()
+        # What no muon tells is known to about the mean density.
+        ridge = 1 / np.square(density.mean())
+
+        def product(vector: FloatArray) -> FloatArray:
+            def work(share: tuple[int, int]) -> FloatArray:
+                sums = np.zeros(len(vector))
+                kernel.information(self.muons, slopes, vector, *share, sums)
+                return sums
+
+            parts = _run(work, _shares(len(slopes)), self.workers)
+            return np.asarray(np.sum(parts, axis=0) + ridge * vector)
+
+        answer = _conjugate(product, volume)
+        # The share that the panels miss is known to some error: how far that moves the sum.
+        moved = self.law._replace(seen=self.seen - self.seen_sigma)
+        shift = float(answer @ (self._scores(density, moved)[1] - gradient))
+        return float(volume @ answer) + shift**2
 
 
-def _matter(
-    start: FloatArray, stop: FloatArray, around: Surroundings
-) -> tuple[FloatArray, FloatArray]:
-    """Return the share of each path in the load's height, and the known matter on it [mrad²]."""
-    low, high = around.inside
-    inner = _chord(start, stop, low, high)
-    length = np.sqrt(np.square(stop - start).sum(axis=1))
-    known = AIR_DENSITY * length
-    if around.wall_mm:
-        drop = np.maximum(start[:, 2] - stop[:, 2], 1.0)
-        beyond = (stop - start) * (around.wall_mm / drop)[:, None]
-        outer = _chord(start - beyond, stop + beyond, low - around.wall_mm, high + around.wall_mm)
-        known += np.maximum(outer - inner, 0.0) * around.wall_density / MM_PER_CM
-        known += around.floor_column * length / drop
-    return inner / (high[2] - low[2]), known
+def _bends(muons: Scatters) -> FloatArray:
+    """Return start, bend and end of each way, shape (n, 3, 3) [mm]."""
+    point, empty = np.empty((len(muons), 3, 3)), np.empty((0, 6), np.float32)
+    ways = Ways(point, np.empty((len(muons), 2)), empty, empty, empty, empty)
+    bends(muons.in_position, muons.in_direction, muons.out_position, muons.out_direction, ways)
+    return point
 
 
-def _chord(start: FloatArray, stop: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
-    """Return the length of straight paths in a box [mm]."""
-    way = stop - start
-    safe = np.where(np.abs(way) < 1e-9, 1e-9, way)
-    first, second = (low - start) / safe, (high - start) / safe
-    enter = np.clip(np.minimum(first, second).max(axis=1), 0.0, 1.0)
-    leave = np.clip(np.maximum(first, second).min(axis=1), 0.0, 1.0)
-    return np.asarray(np.maximum(leave - enter, 0.0) * np.sqrt(np.square(way).sum(axis=1)))
+def _conjugate(product: Callable[[FloatArray], FloatArray], right: FloatArray) -> FloatArray:
+    """Solve for a vector of which the product is known, by conjugate gradients."""
+    answer, rest = np.zeros_like(right), right.copy()
+    way, square = rest.copy(), float(rest @ rest)
+    for _ in range(ERROR_STEPS):
+        image = product(way)
+        length = square / float(way @ image)
+        answer += length * way
+        rest -= length * image
+        new = float(rest @ rest)
+        way = rest + new / square * way
+        square = new
+    return answer
+
+
+def _shares(rows: int) -> list[tuple[int, int]]:
+    """Return fixed shares of the muons, so that sums do not depend on the number of threads."""
+    return [(rows * lane // _LANES, rows * (lane + 1) // _LANES) for lane in range(_LANES)]
+
+
+def _run(work: Callable[..., Result], shares: list, workers: int | None) -> list[Result]:  # type: ignore[type-arg]
+    with ThreadPoolExecutor(workers or os.cpu_count()) as pool:
+        return list(pool.map(work, shares))

@@ -108,6 +108,10 @@ def object_mass(
     known = np.flatnonzero(probability[1:] > 1e-6) + 1
     total = float(np.hypot(relative, MODEL_SPREAD))
     true, variance = _expected_density(kinds, known, float(np.log(scattering_density)), total)
+    # λ is the integral over a shape that the muons hardly tell: where both are the muons' own, an
+    # error of the integral is one of λ as well, and what λ has beyond it is the shape's.
+    if common > 0 and integral > 0:
+        common = min(max(sigma / integral, common), total)
     # Of what parts measured from true λ, this share is the common error's, as Gaussian errors go.
     share = common**2 / total**2
     shift = share * (np.log(scattering_density) - true)

@@ -71,16 +71,17 @@ def test_mass_interval_covers_68_percent_of_what_the_errors_make(materials):
     lead = kinds.names.index("lead")
     certain = np.eye(len(kinds))[lead]
     middle = (kinds.low[lead] + kinds.high[lead]) / 2
-    litre, common, own_density, own_integral = 1000.0, 0.15, 0.1, 0.08
+    # What errs in the integral errs in λ as well; of the shape only λ knows.
+    litre, common, shape, statistical = 1000.0, 0.15, 0.1, 0.08
     rng = np.random.default_rng(3)
-    draws = rng.normal(size=(600, 3)) * (common, own_density, own_integral)
+    draws = rng.normal(size=(600, 3)) * (common, shape, statistical)
     inside = 0
-    for shared, first, second in draws:
-        density = middle * np.exp(shared + first)
-        integral = middle * litre * np.exp(shared + second)
+    for shared, own, chance in draws:
+        density = middle * np.exp(shared + chance + own)
+        integral = middle * litre * np.exp(shared + chance)
         interval = object_mass(
-            kinds, certain, integral, integral * np.hypot(common, own_integral), density, 0.0,
-            relative=float(np.hypot(common, own_density)), common=common,
+            kinds, certain, integral, integral * np.hypot(common, statistical), density, 0.0,
+            relative=float(np.linalg.norm([common, shape, statistical])), common=common,
         )  # fmt: skip
         inside += interval.low <= middle * litre / kinds.power[lead] / 1000 <= interval.high
     assert inside / len(draws) == pytest.approx(0.68, abs=0.07)  # with MODEL_SPREAD on top

@@ -24,11 +24,15 @@ from muscan.cli.options import (
     Output,
     Quiet,
     Seed,
+    Threat,
+    ThreatName,
     Voxel,
     Watch,
     Workers,
+    corners,
+    momenta,
+    names,
 )
-from muscan.errors import InputError
 
 
 @app.command()
@@ -43,6 +47,8 @@ def scan(
     out: Annotated[Path, typer.Option(help="Folder for the results.", metavar="DIR")] = ...,  # type: ignore[assignment]
     minutes: Annotated[float, typer.Option(help="Exposure of a simulated scan [min].")] = 5.0,
     seed: Seed = 0,
+    threat: Threat = False,
+    threat_name: ThreatName = None,
     method: Method = "poca",
     voxel: Voxel = 50.0,
     detector: Detector = None,
@@ -59,7 +65,8 @@ def scan(
 ) -> int:
     """Do the whole job: from a scene or recorded hits to alerts.
 
-    Simulates the scene, then tracks, reconstructs, identifies and reports.
+    Simulates the scene, then tracks, reconstructs, identifies and reports. A template is drawn
+    with the seed, as 'muscan scenes draw' does.
 
     Example: muscan scan container --out first-scan --minutes 5 --seed 1
     """
@@ -71,11 +78,12 @@ def scan(
             output=out,
             minutes=minutes,
             seed=seed,
+            threat=threat_name or threat,
             method=method,
             voxel=voxel,
             detector=detector,
             materials=materials or (),
-            watch=_names(watch),
+            watch=names(watch),
             cargo=cargo,
             container=container,
             flux=flux,
@@ -145,7 +153,7 @@ def simulate(
             flux=flux,
             scattering=scattering,
             rate_scale=rate_scale,
-            momentum_range=_pair(momentum_range),
+            momentum_range=momenta(momentum_range),
             momentum_resolution=momentum_resolution,
             trigger=trigger,
             materials=materials or (),
@@ -252,7 +260,10 @@ def reconstruct(
     ] = "scattering",
     fixed: Annotated[
         str | None,
-        typer.Option(help="Scene of what is known to stand there, for em.", metavar="SCENE"),
+        typer.Option(
+            help="Scene of what is known to stand there beside the layout's own, for em.",
+            metavar="SCENE",
+        ),
     ] = None,
     materials: Materials = None,
     flux: Flux = "guan2015",
@@ -275,8 +286,8 @@ def reconstruct(
             tracks,
             method=method,
             voxel=voxel,
-            bounds=_numbers(bounds),
-            channels=_names(channels),
+            bounds=corners(bounds),
+            channels=names(channels),
             fixed=fixed,
             materials=materials or (),
             flux=flux,
@@ -314,7 +325,7 @@ def identify(
             volume,
             tracks=tracks,
             materials=materials or (),
-            watch=_names(watch),
+            watch=names(watch),
             cargo=cargo,
             container=container,
             flux=flux,
@@ -378,28 +389,3 @@ def _summary(
         show.print_json(facts)
     else:
         show.print_facts(facts)
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _pair(text: str) -> tuple[float, float]:
-    try:
-        low, high = (float(number) for number in text.split(","))
-    except ValueError:
-        raise InputError(
-            "--momentum-range", f"'{text}' is not two numbers", "give LOW,HIGH in GeV"
-        ) from None
-    return low, high
-
-
-def _numbers(text: str | None) -> list[float] | None:
-    if text is None:
-        return None
-    try:
-        return [float(number) for number in text.split(",")]
-    except ValueError:
-        raise InputError(
-            "--bounds", f"'{text}' is not six numbers", "give xmin,xmax,ymin,ymax,zmin,zmax in mm"
-        ) from None

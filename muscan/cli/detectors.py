@@ -125,6 +125,8 @@ def check_detector(
     for name, facts in checked.items():
         groups = ", ".join(facts["groups"])
         print(f"{name}: {facts['panels']} panels in groups {groups}, no fault found")
+        if facts["fixed"]:
+            print(f"  stands there always: {', '.join(facts['fixed'])}")
         for group, missing in facts["not measured"].items():
             print(f"  note: group '{group}' does not measure {'; '.join(missing)}")
         for panel in facts["in the inspected space"]:
@@ -140,13 +142,16 @@ def check_detector(
 def _checked(detector: Detector, source: str, flux: str, seed: int) -> dict[str, Any]:
     """Return what a check of a layout finds; panels in each other are refused."""
     from muscan.model import acceptance, layout_checks
+    from muscan.model.scene import Scene, check_in_detector, with_fixed
 
     for first, second in layout_checks.overlaps(detector):
         problem = f"panels '{first}' and '{second}' overlap"
         raise InputError(source, problem, "move one, or make it smaller")
+    check_in_detector(with_fixed(Scene(source), detector), detector)
     return {
         "panels": len(detector.panels),
         "groups": list(detector.groups),
+        "fixed": [body.name for body in detector.fixed],
         "not measured": layout_checks.unmeasured(detector),
         "in the inspected space": layout_checks.intruders(detector),
         "flux": flux,

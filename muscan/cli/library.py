@@ -9,7 +9,8 @@ import typer
 
 from muscan.cli import show
 from muscan.cli.app import app
-from muscan.cli.options import Json, Materials, Output, Seed
+from muscan.cli.options import Json, Materials, Output, Seed, Threat, ThreatName
+from muscan.errors import InputError, nearest
 
 if TYPE_CHECKING:
     from muscan.model.material import Material
@@ -44,6 +45,9 @@ def list_materials(
     from muscan.model.material import load_materials
 
     database = load_materials(tuple(materials or ()))
+    known = {material.category for material in database}
+    if category and category not in known:
+        raise InputError("--category", f"no category '{category}'", nearest(category, known))
     chosen = [m for m in database if not category or m.category == category]
     if as_json:
         show.print_json([_material_facts(material) for material in chosen])
@@ -132,7 +136,7 @@ def list_scenes(as_json: Json = False) -> None:
 
 @scenes_app.command("show")
 def show_scene(name: str, as_json: Json = False) -> None:
-    """Show a scene's bodies: material, shape, place, mass.
+    """Show a scene's file, or what it holds (--json).
 
     Example: muscan scenes show container
     """
@@ -179,10 +183,8 @@ def draw_scene(
     name: Annotated[str, typer.Argument(help="A template's file or name.")],
     output: Output,
     seed: Seed = 0,
-    threat: Annotated[bool, typer.Option("--threat", help="Hide one of its threats.")] = False,
-    threat_name: Annotated[
-        str | None, typer.Option(help="Which threat to hide.", metavar="NAME", show_default=False)
-    ] = None,
+    threat: Threat = False,
+    threat_name: ThreatName = None,
     materials: Materials = None,
     as_json: Json = False,
 ) -> None:

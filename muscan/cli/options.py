@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from muscan.errors import InputError
+
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no summary.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Seed = Annotated[int, typer.Option(help="Same seed, same result.", min=0)]
@@ -48,4 +50,49 @@ Notify = Annotated[
 FailOnAlert = Annotated[
     bool, typer.Option("--fail-on-alert", help="Exit with status 3 if there are alerts.")
 ]
+Threat = Annotated[bool, typer.Option("--threat", help="Hide one of the template's threats.")]
+ThreatName = Annotated[
+    str | None,
+    typer.Option(help="Which threat to hide.", metavar="NAME", show_default=False),
+]
 Output = Annotated[Path, typer.Option("--output", "-o", help="File to write.")]
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Return the words of a list with commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def momenta(text: str) -> tuple[float, float]:
+    """Return the two numbers of ``--momentum-range`` [GeV].
+
+    Raises
+    ------
+    InputError
+        If they are not two numbers.
+    """
+    try:
+        low, high = (float(number) for number in text.split(","))
+    except ValueError:
+        raise InputError(
+            "--momentum-range", f"'{text}' is not two numbers", "give LOW,HIGH in GeV"
+        ) from None
+    return low, high
+
+
+def corners(text: str | None) -> list[float] | None:
+    """Return the numbers of ``--bounds`` [mm], None where it is not given.
+
+    Raises
+    ------
+    InputError
+        If one is not a number.
+    """
+    if text is None:
+        return None
+    try:
+        return [float(number) for number in text.split(",")]
+    except ValueError:
+        raise InputError(
+            "--bounds", f"'{text}' is not six numbers", "give xmin,xmax,ymin,ymax,zmin,zmax in mm"
+        ) from None

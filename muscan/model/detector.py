@@ -17,6 +17,7 @@ import numpy as np
 from muscan import resources
 from muscan.errors import InputError, nearest
 from muscan.model import toml
+from muscan.model.building_blocks import BodySpec
 from muscan.model.layout import DeadChannels, LayoutSpec, PanelSpec
 from muscan.model.layout import Technology as Technology
 from muscan.model.pose import FloatArray
@@ -98,6 +99,9 @@ class Detector:
         Time around a muon in which hits are counted to it [ns].
     text : str
         A layout (TOML) that needs no other file, as stored with the hits.
+    fixed : tuple of BodySpec
+        Bodies that always stand there, such as a table; `muscan.model.scene.fixed_scene` places
+        them.
     """
 
     name: str
@@ -106,6 +110,7 @@ class Detector:
     gate_ns: float = 200.0
     description: str = ""
     text: str = field(default="", repr=False)
+    fixed: tuple[BodySpec, ...] = ()
 
     @cached_property
     def groups(self) -> tuple[str, ...]:
@@ -188,7 +193,9 @@ def parse_detector(text: str, source: str | Path) -> Detector:
         raise InputError(source, f"panel '{min(twice)}' stands twice", "give each its own name")
     bounds = np.array([layout.inspection.min_mm, layout.inspection.max_mm])
     panels = tuple(_place(spec, technologies[spec.technology], source) for spec in specs)
-    return Detector(layout.name, panels, bounds, layout.gate_ns, layout.description, text)
+    return Detector(
+        layout.name, panels, bounds, layout.gate_ns, layout.description, text, layout.fixed
+    )
 
 
 def _place(spec: PanelSpec, technology: Technology, source: str | Path) -> Panel:

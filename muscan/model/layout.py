@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from muscan.model import toml
+from muscan.model.building_blocks import BodySpec
 from muscan.model.pose import FloatArray, Vector, rotation_matrix
 from muscan.model.strips import Strips
 
@@ -180,7 +181,7 @@ class Inspection(toml.Spec):
 
 
 class LayoutSpec(toml.Spec):
-    """A layout file."""
+    """A layout file; a ``[[fixed]]`` is as a scene's ``[[body]]``, and always stands there."""
 
     name: str
     description: str = ""
@@ -189,6 +190,7 @@ class LayoutSpec(toml.Spec):
     inspection: Inspection
     technology: dict[str, Technology] = Field(default_factory=dict)
     panel: Annotated[list[PanelSpec], Field(min_length=1)]
+    fixed: tuple[BodySpec, ...] = ()
 
     def panels(self) -> list[PanelSpec]:
         """Return the panels, those of a repeat one by one."""
@@ -198,4 +200,14 @@ class LayoutSpec(toml.Spec):
     def _several(self) -> LayoutSpec:
         if len(self.panels()) < 2:
             raise ValueError("a layout has two panels or more")
+        return self
+
+    @model_validator(mode="after")
+    def _solid(self) -> LayoutSpec:
+        waiting = list(self.fixed)
+        while waiting:
+            body = waiting.pop()
+            if body.shape == "voxels":
+                raise ValueError(f"the fixed body '{body.name}' is a voxel map: give boxes")
+            waiting += body.body
         return self

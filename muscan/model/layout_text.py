@@ -56,6 +56,9 @@ def layout_text(
         every = technology.model_dump(mode="json", exclude_none=True)
         said = {key: value for key, value in every.items() if key in _ALWAYS or key in changed}
         parts.append("\n" + _header(name) + to_toml(said))
+    for body in detector.fixed:
+        said = body.model_dump(mode="json", exclude_unset=True)
+        parts.append("\n" + to_toml({"fixed": [said]}).lstrip("\n"))
     for panel, technology_name in zip(detector.panels, names, strict=True):
         text = to_toml({"panel": [_entry(panel, technology_name)]}).lstrip("\n")
         parts.append("\n" + _comment((panel_notes or {}).get(panel.name, "")) + text)

@@ -206,6 +206,46 @@ def parse_scene(text: str, source: str | Path) -> Scene:
     )
 
 
+def fixed_scene(detector: Detector) -> Scene | None:
+    """Return the bodies that always stand in a detector as a scene; None if there are none.
+
+    Raises
+    ------
+    InputError
+        If two overlap, or one sticks out of its mother.
+    """
+    if not detector.fixed:
+        return None
+    anywhere = (spec.model_copy(update={"surroundings": True}) for spec in detector.fixed)
+    parts = [part for spec in anywhere for part in spec.parts(Path())]
+    return Scene(f"{detector.name} fixed", _place(parts, detector.name), source=detector.name)
+
+
+def with_fixed(scene: Scene, detector: Detector) -> Scene:
+    """Return a scene with the bodies that always stand in a detector.
+
+    A body of the scene takes the place of a fixed one of the same name, and of what is in that.
+    The text stays the scene's own, for the layout tells the rest.
+
+    Raises
+    ------
+    InputError
+        If a body of the scene overlaps a fixed one.
+    """
+    fixed = fixed_scene(detector)
+    if fixed is None:
+        return scene
+    known = {body.name for body in scene.bodies}
+    index: dict[int, int] = {}
+    bodies = list(scene.bodies)
+    for number, body in enumerate(fixed.bodies):
+        mother = index.get(body.mother, -1)
+        if body.name not in known and (body.mother < 0 or mother >= 0):
+            index[number] = len(bodies)
+            bodies.append(replace(body, mother=mother))
+    return replace(scene, bodies=tuple(bodies))
+
+
 def check_bodies(bodies: Sequence[Body], source: str | Path) -> None:
     """Refuse bodies that overlap or that stick out of their mothers.
 

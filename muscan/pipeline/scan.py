@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+import numpy as np
 
 from muscan import io
 from muscan.errors import InputError, MissingExtraError
 from muscan.io import audit
 from muscan.model.alerts import AlertReport
+from muscan.model.containers import container_spec
 from muscan.model.detector import Detector
+from muscan.model.draw import draw_scene
 from muscan.model.events import Hits, Run, Tracks
-from muscan.model.scene import Scene, load_scene
-from muscan.model.volume import MaterialMap, Volume
+from muscan.model.material import load_materials
+from muscan.model.scene import Scene
+from muscan.model.volume import MaterialMap, Volume, VoxelGrid
 from muscan.pipeline.common import PathLike, Progress
 from muscan.pipeline.events import simulate, track
 from muscan.pipeline.notify import announce, check_targets
 from muscan.pipeline.volumes import identify, reconstruct
+
+#: What a scan makes of its tracks; an earlier scan's go first, so that a folder never mixes two.
+DERIVED: Final = ("volume.h5", "materials.h5", "alerts.json", "report.html")
 
 
 def scan(
@@ -26,6 +35,7 @@ def scan(
     output: PathLike,
     minutes: float = 5.0,
     seed: int = 0,
+    threat: bool | str = False,
     method: str = "poca",
     voxel: float = 50.0,
     detector: PathLike | Detector | None = None,
@@ -50,6 +60,8 @@ def scan(
     minutes, seed, method, voxel, detector, materials, watch, cargo, container, flux,
     workers, progress
         As in `simulate`, `reconstruct` and `identify`.
+    threat : bool or str
+        Hide one of the template's threats; a name says which. See `muscan.draw_scene`.
     notify : sequence of str
         Where the alerts go, as in `watch`: ``stdout``, ``file:PATH``, ``http(s)://…``.
 
@@ -57,12 +69,20 @@ def scan(
     -------
     AlertReport
         Scan and alerts also stand in ``audit.jsonl`` in the folder.
+
+    Raises
+    ------
+    InputError
+        If something is wrong, or a threat is to be hidden in what is no template.
     """
     folder = Path(output)
     recorded = isinstance(source, (str, Path)) and Path(source).suffix in (".h5", ".muhits")
     hits_file = Path(str(source)) if recorded else folder / "hits.h5"
     name = "container" if source is None else source
-    scene = None if recorded else load_scene(name, max(seed, 0))
+    if threat and (recorded or isinstance(name, Scene)):
+        raise InputError("--threat", f"{source} is no template", "give a template's name or file")
+    scene = None if recorded else _drawn(name, max(seed, 0), threat)
+    _check(method, voxel, materials, watch, cargo, container)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -85,6 +105,8 @@ def scan(
     track(hits_file, detector=layout, workers=workers, output=tracks_file, progress=progress)
     if recorded:
         io.copy_file(hits_file, folder / "hits.h5")
+    for made in DERIVED:
+        (folder / made).unlink(missing_ok=True)
     reconstruct(
         tracks_file,
         method=method,
@@ -111,6 +133,33 @@ def scan(
     return found
 
 
+def _drawn(scene: PathLike | Scene, seed: int, threat: bool | str) -> Scene:
+    return scene if isinstance(scene, Scene) else draw_scene(scene, seed, threat)
+
+
+def _check(
+    method: str,
+    voxel: float,
+    materials: Sequence[PathLike],
+    watch: Sequence[str],
+    cargo: str,
+    container: str,
+) -> None:
+    """Refuse at once what the later steps would refuse: the simulation takes minutes."""
+    from muscan import reconstruction
+    from muscan.identification.match import candidates, cargo_prior
+    from muscan.identification.watchlist import watched_materials
+
+    reconstruction.find_method(method)
+    VoxelGrid.from_bounds(np.array([[0.0] * 3, [1.0] * 3]), voxel)
+    database = load_materials(tuple(materials))
+    watched_materials(candidates(database), watch)
+    if cargo:
+        cargo_prior(database, cargo)
+    if container:
+        container_spec(container)
+
+
 def report(folder: PathLike, *, language: str = "en") -> Path:
     """Write ``report.html`` from the files of a scan's folder.
 
@@ -134,6 +183,9 @@ def report(folder: PathLike, *, language: str = "en") -> Path:
     from muscan.reporting import render
 
     folder = Path(folder)
+    for name in ("alerts.json", "volume.h5"):
+        if not (folder / name).is_file():
+            raise InputError(folder, f"has no {name}", "make it by 'muscan scan'")
     volume = io.read_volume(folder / "volume.h5")
     run = volume.run or Run()
     facts = {"Data": run.source, **{name.replace("_", " "): n for name, n in run.counts.items()}}
@@ -157,6 +209,16 @@ def report(folder: PathLike, *, language: str = "en") -> Path:
 
 def read(path: PathLike) -> Hits | Tracks | Volume | MaterialMap | AlertReport:
     """Read any file of muscan; its ``format`` says what it is.
+
+    Parameters
+    ----------
+    path : path
+        A hit, track, volume, material or alert file.
+
+    Returns
+    -------
+    Hits, Tracks, Volume, MaterialMap or AlertReport
+        Units as in the file's format (``docs/formats``): mm, ns, GeV, mrad²/cm.
 
     Raises
     ------

@@ -19,7 +19,7 @@ from muscan.model.detector import Detector, load_detector
 from muscan.model.events import Hits, MomentumMeasurements, Muons, Run
 from muscan.model.flux import FluxModel, Intensity
 from muscan.model.material import MaterialDatabase, load_materials
-from muscan.model.scene import Scene, load_scene
+from muscan.model.scene import Scene, load_scene, with_fixed
 from muscan.model.strips import StripRows
 from muscan.simulation.response import build_response, empty_hits, hits_capacity
 from muscan.simulation.source import make_source
@@ -78,6 +78,7 @@ class Simulation:
     Attributes
     ----------
     scene : Scene
+        With what always stands in the detector.
     detector : Detector
     source : Source
     world : World
@@ -115,8 +116,9 @@ class Simulation:
         raw: bool = False,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self.scene = load_scene(scene, max(seed, 0))
-        self.detector = load_detector(detector or self.scene.detector or DEFAULT_DETECTOR)
+        given = load_scene(scene, max(seed, 0))
+        self.detector = load_detector(detector or given.detector or DEFAULT_DETECTOR)
+        self.scene = with_fixed(given, self.detector)
         self.workers = workers if workers is not None else (os.cpu_count() or 1)
         if self.workers < 1:
             raise InputError("--workers", f"{workers} is not a number", "give 1 or more")

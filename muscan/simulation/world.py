@@ -120,7 +120,7 @@ def bodies_to_geometry(
     for i, (body, record) in enumerate(zip(shown, records, strict=True)):
         record["centre"], record["half"] = body.centre, body.half
         record["rotation"] = body.rotation.T
-        record["shape"], record["aligned"] = _SHAPES[body.shape], _is_upright(body)
+        record["kind"], record["aligned"] = _SHAPES[body.shape], _is_upright(body)
         record["material"], record["mother"] = index[kept[i]], body.mother
         record["panel"] = max(kept[i] - 1 - len(bodies), -1)
         record["first"] = len(nodes)
@@ -136,7 +136,9 @@ def bodies_to_geometry(
         node["low"], node["high"] = box
         node["skip"], node["body"] = skip, leaf
     voxels = np.concatenate([*maps, np.empty(0, np.int32)])
-    return kernel.Geometry(records, tree, voxels), materials.listed
+    # Arrays of records, so that fields are attributes also where numba is switched off.
+    bodies_and_nodes = records.view(np.recarray), tree.view(np.recarray)
+    return kernel.Geometry(*bodies_and_nodes, voxels), materials.listed
 
 
 class _Materials:

@@ -4,8 +4,12 @@ import json
 
 import pytest
 
+import muscan
+from muscan import io
 from muscan.cli import main
-from muscan.model.scene import load_scene
+from muscan.errors import InputError
+from muscan.model.draw import threat_names
+from muscan.model.scene import load_scene, parse_scene
 
 
 def run(*words):
@@ -43,6 +47,27 @@ def test_draw_tells_the_truth_of_the_scene(tmp_path, capsys):
     assert facts["tare_kg"] == pytest.approx(2211, abs=1)
     assert run("scenes", "check", "ore", path) == 0
     assert "2 threats" in capsys.readouterr().out
+
+
+def test_a_scan_hides_the_threat_that_a_drawing_does(tmp_path, capsys):
+    name = threat_names("parcel")[-1]
+    words = ("--seed", 4, "--threat-name", name)
+    assert run("scenes", "draw", "parcel", *words, "-o", tmp_path / "scene.toml") == 0
+    few = ("--minutes", 0.1, "--voxel", 80, "--quiet")
+    assert run("scan", "parcel", *words, *few, "--out", tmp_path / "named") == 0
+    _, text = io.read_truth(tmp_path / "named" / "hits.h5")
+    assert text == (tmp_path / "scene.toml").read_text()
+    assert run("scan", "parcel", "--seed", 4, "--threat", *few, "--out", tmp_path / "any") == 0
+    _, text = io.read_truth(tmp_path / "any" / "hits.h5")
+    assert len(parse_scene(text, "drawn").threats) >= 1
+    capsys.readouterr()
+    # What is no template has no threat to hide: nothing is simulated.
+    for source in ("blocks", tmp_path / "any" / "hits.h5"):
+        assert run("scan", source, "--threat", "--out", tmp_path / "none") == 2
+        assert "template" in capsys.readouterr().err
+    with pytest.raises(InputError, match="is no template"):
+        muscan.scan(load_scene("blocks"), threat=True, output=tmp_path / "none")
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_declared_cargo_is_weighed(folder):

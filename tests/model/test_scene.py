@@ -350,8 +350,16 @@ def test_a_voxel_map_from_a_file(tmp_path):
     lead = 2 * 2e-3 * DATABASE["lead"].density_g_cm3
     assert found.mass_kg(DATABASE) == pytest.approx(lead + 118 * 2e-3)
     assert found.material_names() == ["air", "water", "lead"]
-    with pytest.raises(InputError, match=r"not an \.npz file with an array 'ids'"):
-        parse_scene(text.replace("map.npz", "none.npz"), tmp_path / "phantom.toml")
+    np.save(tmp_path / "map.npy", ids)
+    alone = parse_scene(text.replace("map.npz", "map.npy"), tmp_path / "phantom.toml")
+    np.testing.assert_array_equal(alone.bodies[0].voxels.ids, ids)
+    np.savez(tmp_path / "other.npz", voxels=ids)
+    for name in ("none.npz", "other.npz", "phantom.toml"):
+        (tmp_path / "phantom.toml").write_text(text)
+        with pytest.raises(
+            InputError, match=r"neither an \.npy file, nor an \.npz file with an arr"
+        ):
+            parse_scene(text.replace("map.npz", name), tmp_path / "phantom.toml")
 
 
 @pytest.mark.parametrize(

@@ -333,6 +333,7 @@ def _views(
         axes.set_xlabel(f"{'xyz'[right]} [mm]", fontsize="small")
         axes.set_ylabel(f"{'xyz'[up]} [mm]", fontsize="small")
         axes.tick_params(labelsize="x-small")
+        axes.locator_params(nbins=6)  # more would run into each other in narrow views
     label = f"{words['scattering_density']} [mrad²/cm]"
     bar = figure.colorbar(drawn, ax=places, shrink=0.9)
     bar.set_label(label, fontsize="small")

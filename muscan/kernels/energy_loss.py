@@ -21,7 +21,6 @@ from muscan.kernels.lookup import KERNEL, PART
 
 MUON_MASS: Final = 0.1056583755  # GeV
 ELECTRON_MASS: Final = 0.51099895e-3  # GeV
-MUON_DECAY_LENGTH: Final = 2196.9811 * 299.792458  # cτ [mm]
 #: Slower muons count as stopped [GeV]: their range is below 0.2 mm of water.
 STOP_MOMENTUM: Final = 0.014
 #: Radiative losses of more than this part of the energy are drawn one by one.

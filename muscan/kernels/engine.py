@@ -132,7 +132,7 @@ def follow(rng, g, tables, per_x0, p, x, y, z, dx, dy, dz, panels, crossings):  
         if daughter < 0 and at == 0:
             return n, LEFT
         material, length = body.material, border
-        if body.shape == VOXELS:
+        if body.kind == VOXELS:
             material, length = voxel_step(body, g.voxels, x, y, z, dx, dy, dz, border)
         energy = math.sqrt(p * p + MUON_MASS * MUON_MASS)
         length = longest_step(length, per_x0[material], p * p / energy)

@@ -15,16 +15,16 @@ BOX, CYLINDER, SPHERE, VOXELS = 0, 1, 2, 3
 SHORTEST_CHORD = 1e-6
 
 
-#: A body: its shape; whether it is a box along the global axes; its centre, half size (radius,
-#: radius and half height of a cylinder, radius of a sphere) [mm]; its rotation, whose rows are its
-#: own axes; the index of its material (in a voxel map, not used), of its mother and of the panel
-#: that it is (or −1); its daughters' nodes, from ``first`` to before ``last``; its voxels.
+#: A body: its kind of shape; whether it is a box along the global axes; its centre, half size
+#: (radius, radius and half height of a cylinder, radius of a sphere) [mm]; its rotation, whose rows
+#: are its own axes; the index of its material (in a voxel map, not used), of its mother and of the
+#: panel that it is (or −1); its daughters' nodes, from ``first`` to before ``last``; its voxels.
 BODY = np.dtype(
     [
         ("centre", np.float64, (3,)),
         ("half", np.float64, (3,)),
         ("rotation", np.float64, (3, 3)),
-        ("shape", np.int32),
+        ("kind", np.int32),
         ("aligned", np.int32),
         ("material", np.int32),
         ("mother", np.int32),
@@ -120,7 +120,7 @@ def body_span(body, x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
     """Return where a line enters and leaves a body [mm along it]; enters > leaves if it misses."""
     x, y, z = x - body.centre[0], y - body.centre[1], z - body.centre[2]
     a, b, c = body.half[0], body.half[1], body.half[2]
-    if body.shape == SPHERE:
+    if body.kind == SPHERE:
         along = x * dx + y * dy + z * dz
         root = along * along - (x * x + y * y + z * z - a * a)
         if root < 0.0:
@@ -130,7 +130,7 @@ def body_span(body, x, y, z, dx, dy, dz):  # type: ignore[no-untyped-def]
     if not body.aligned:
         x, y, z = to_body(body, x, y, z)
         dx, dy, dz = to_body(body, dx, dy, dz)
-    if body.shape == CYLINDER:
+    if body.kind == CYLINDER:
         return _cylinder_span(a, c, x, y, z, dx, dy, dz)
     return box_span(-a, -b, -c, a, b, c, x, y, z, reciprocal(dx), reciprocal(dy), reciprocal(dz))
 

@@ -104,7 +104,7 @@ def _parse_exponent(text: Bytes, begin: int, end: int) -> tuple[int, bool]:
     for i in range(begin, end):
         if not _ZERO <= text[i] <= _NINE:
             return 0, False
-        power = min(power * 10 + (text[i] - _ZERO), 9999)
+        power = min(power * 10 + np.int64(text[i] - _ZERO), 9999)
     return (-power if negative else power), True
 
 

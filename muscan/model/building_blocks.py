@@ -160,13 +160,18 @@ class BodySpec(Placed):
                 yield part if part.inside else replace(part, inside=self.name)
 
     def _read_voxels(self, folder: Path) -> VoxelMap:
-        """Read the array ``ids`` of an ``.npz`` file."""
+        """Read the array of an ``.npy`` file, or the array ``ids`` of an ``.npz`` file."""
         path = folder / self.file
         try:
-            with np.load(path, allow_pickle=False) as content:
-                ids = content["ids"]
+            content = np.load(path, allow_pickle=False)
+            if isinstance(content, np.ndarray):
+                ids = content
+            else:
+                with content:
+                    ids = content["ids"]
         except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
-            raise InputError(path, "not an .npz file with an array 'ids'", str(error)) from error
+            wanted = "an .npy file, nor an .npz file with an array 'ids'"
+            raise InputError(path, f"neither {wanted}", str(error)) from error
         assert self.voxel_mm is not None
         return make_voxel_map(ids, self.materials, self.voxel_mm, path)
 

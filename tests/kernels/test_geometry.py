@@ -80,7 +80,7 @@ def path_lengths(g, start, direction, length):
             continue
         daughter, border = kernel.next_daughter(g.bodies, g.nodes, at, x, y, z, *direction, leave)
         material, step = int(g.bodies[at]["material"]), border
-        if g.bodies[at]["shape"] == kernel.VOXELS:
+        if g.bodies[at]["kind"] == kernel.VOXELS:
             material, step = kernel.voxel_step(g.bodies[at], g.voxels, x, y, z, *direction, border)
         lengths[material] += step
         gone += step

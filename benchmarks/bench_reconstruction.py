@@ -32,6 +32,7 @@ from muscan.model.scene import Scene, load_scene, parse_scene
 from muscan.model.spectrum import sea_level_spectrum
 from muscan.model.track_errors import line_errors, scattering_density
 from muscan.model.volume import VoxelGrid
+from muscan.pipeline.common import RECORDED_FLUX
 from muscan.reconstruction import lanes, reconstruct
 from muscan.reconstruction.common import kernel_grid
 from muscan.reconstruction.momenta import MomentumModel
@@ -225,12 +226,13 @@ def blocks(path: Path, smear: bool) -> list[Row]:
     """The cubes recorded by another program: mean density, centroid and AUC of each method."""
     detector = load_detector("blocks-lab")
     scan = _read_wide(path, 0.3, smear)
+    sky = sea_level_spectrum(RECORDED_FLUX)
     grid = VoxelGrid.from_bounds([[-1200, -1200, -600], [1200, 1200, 600]], 50)
     where = np.stack(np.meshgrid(*(grid.centres(a) for a in range(3)), indexing="ij"))
     rows: list[Row] = []
     label = "0.3 mm" if smear else "exact hits"
     for method in ("poca", "asr", "mlem", "em"):
-        image = reconstruct(scan, grid, method, detector=detector)
+        image = reconstruct(scan, grid, method, detector=detector, spectrum=sky)
         values = np.nan_to_num(image.values.astype(float))
         dense = np.zeros(grid.shape, bool)
         for name, centre, true in CUBES:

@@ -46,14 +46,14 @@ def draw(tests, moments, density, background, rng):
     values = np.array([density, background]) / MM_PER_CM
     loss = least_loss(values)
     k = muons.momenta.reach.shape[1]
-    s, incoming, after = np.empty((3, k)), np.empty(k), np.empty(k)
-    powers = np.empty((way_kernel.BINS, k))
+    work = kernel.new_work()
+    s, after = work[: 3 * k].reshape(3, k), work[kernel.AFTER : kernel.AFTER + k]
     for n in range(len(muons)):
         more = (values[0] - values[1]) * moments[n, 0]
         scale = kernel.highland((tests._bins[n, :, 0].sum() + more) / 25)
         row = kernel.classes(
             muons.momenta, muons.ways.row[n], tests._bins[n], muons.ways.panels[n], scale,
-            moments[n, 3], (loss[0] - loss[1]) * moments[n, 0], s, incoming, after, powers,
+            moments[n, 3], (loss[0] - loss[1]) * moments[n, 0], work,
         )  # fmt: skip
         c = rng.choice(k, p=muons.momenta.weight[row] / muons.momenta.weight[row].sum())
         box = scale * (values[0] - values[1]) * moments[n, :3]

@@ -40,6 +40,14 @@ Container = Annotated[
     str, typer.Option(help="20ft or 40ft: the container whose own matter is known.", metavar="KIND")
 ]
 Flux = Annotated[str, typer.Option(help="Flux model of the sky.")]
+Sky = Annotated[
+    str,
+    typer.Option(
+        help="Flux model of the sky; guan2015 for simulated and ecomug for recorded muons unless "
+        "given.",
+        metavar="NAME",
+    ),
+]
 Notify = Annotated[
     list[str] | None,
     typer.Option(

@@ -11,7 +11,7 @@ from scipy.stats import chi2
 
 from muscan.identification.background import SMEARING_METHODS, Contrast
 from muscan.identification.segment import Region
-from muscan.model.region import Candidate, RegionFit, RegionTester
+from muscan.model.region import Candidate, KnownBox, RegionFit, RegionTester
 from muscan.model.volume import Volume, VoxelGrid
 
 FloatArray = NDArray[np.float64]
@@ -33,7 +33,11 @@ ECHO_MM: Final = 150.0
 
 
 def measured_on_muons(
-    regions: Sequence[Region], volume: Volume, above: Contrast, tester: RegionTester
+    regions: Sequence[Region],
+    volume: Volume,
+    above: Contrast,
+    tester: RegionTester,
+    known: Sequence[KnownBox] = (),
 ) -> list[Region]:
     """Return the objects that the muons speak for, with place, size, λ and significance.
 
@@ -50,6 +54,8 @@ def measured_on_muons(
         Of that volume.
     tester : RegionTester
         The muons that the volume was made from.
+    known : sequence of KnownBox
+        What is known to stand there, and is no object: a container's frame.
 
     Returns
     -------
@@ -58,6 +64,9 @@ def measured_on_muons(
         are; compact ones are there only if the muons confirm them.
     """
     tests = tester.against(above.background)
+    frame = tests.locating(known) if known else []
+    for member in frame:
+        tests = tests.holding(member)
     found, pool = [], list(tests.scan())
     for region in regions:
         if (region.upper - region.lower).max() > LARGEST_MM:
@@ -72,7 +81,7 @@ def measured_on_muons(
             continue
         fits.append(fit)
         tests = tests.holding(fit)
-    told = [fit for fit in fits if not any(_is_echo(fit, other) for other in fits)]
+    told = [fit for fit in fits if not any(_is_echo(fit, other) for other in (*frame, *fits))]
     found += [_region(fit, volume.grid, tests.places) for fit in told]
     return sorted(found, key=lambda region: -region.significance)
 

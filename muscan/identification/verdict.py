@@ -36,7 +36,7 @@ from muscan.model.alerts import (
 )
 from muscan.model.events import Run
 from muscan.model.material import MaterialDatabase
-from muscan.model.region import RegionTester
+from muscan.model.region import KnownBox, RegionTester
 from muscan.model.volume import MaterialMap, Volume
 
 FloatArray = NDArray[np.float64]
@@ -74,6 +74,7 @@ def identify(
     watch: Sequence[str] = (),
     prior: Mapping[str, float] | None = None,
     false_alarms: float = FALSE_ALARMS,
+    known: Sequence[KnownBox] = (),
 ) -> tuple[AlertReport, MaterialMap]:
     """Find what is in a volume: materials of voxels, regions, weights and alerts.
 
@@ -91,6 +92,8 @@ def identify(
         See `muscan.identification.match.candidates`.
     false_alarms : float
         Regions of which chance makes more than this many a scan are left out.
+    known : sequence of KnownBox
+        What is known to stand there, and is no object: a container's frame.
 
     Returns
     -------
@@ -104,14 +107,14 @@ def identify(
     InputError
         If no voxel of the volume is known, or an option names no material.
     """
-    known = known_voxels(volume)
+    seen = known_voxels(volume)
     kinds = candidates(materials, prior)
     watched = watched_materials(kinds, watch)
-    above = contrast(volume, known)
-    cells = independent_positions(volume, known)
+    above = contrast(volume, seen)
+    cells = independent_positions(volume, seen)
     regions = regions_of(volume, above)
     if tester is not None:
-        regions = measured_on_muons(regions, volume, above, tester)
+        regions = measured_on_muons(regions, volume, above, tester, known)
     run = volume.run or Run()
     surest = [region for region in regions if chance_of(region, cells) <= false_alarms]
     stopped = object_stopping(surest, volume, kinds, materials)
@@ -124,8 +127,8 @@ def identify(
     report = AlertReport(
         scan=_scan_info(volume, tester, kinds, run),
         alerts=alerts,
-        total_mass_kg=total_mass(kinds, volume, known),
-        warnings=_warnings(volume, known, tester, run),
+        total_mass_kg=total_mass(kinds, volume, seen),
+        warnings=_warnings(volume, seen, tester, run),
     )
     return report, classify_voxels(volume, materials, prior=prior)
 

@@ -14,17 +14,27 @@ import numpy as np
 from numba import njit
 
 from muscan.kernels.region import (
-    box_power,
+    AFTER,
+    CLASSES,
+    INCOMING,
+    MRAD2_PER_X0,
+    VECTOR,
     classes,
+    crossed,
+    depth_loss,
     highland,
     mixture_log_density,
+    new_work,
     outlier_density,
+    root_power,
 )
 from muscan.kernels.ways import BINS
 
 #: Part of the way through a layer at which the gain is computed, besides all of it; and the ratio
 #: of the densities that are tried, so that the gain of one is that of the next for this part.
 PART = 0.2
+#: Densities that are tried.
+LEVELS = 3
 #: Most boxes along an axis that one muon crosses in a layer: with boxes a quarter of an edge apart,
 #: even a muon at 1° to the horizontal meets no more.
 _MOST = 256
@@ -48,21 +58,16 @@ class Lattice(NamedTuple):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _at_height(point, z):
-    """Return x and y of a path at a height, and the distance along it."""
-    upper = math.sqrt(
-        (point[1, 0] - point[0, 0]) ** 2
-        + (point[1, 1] - point[0, 1]) ** 2
-        + (point[1, 2] - point[0, 2]) ** 2
-    )
-    half, done = (0, 0.0) if z > point[1, 2] else (1, upper)
+def _at_height(point, upper, lower, z):
+    """Return x and y of a path at a height, and the distance along it.
+
+    ``upper`` and ``lower`` are the lengths of its halves.
+    """
+    half, done, length = (0, 0.0, upper) if z > point[1, 2] else (1, upper, lower)
     a, b = point[half], point[half + 1]
     drop = b[2] - a[2]
     part = (z - a[2]) / drop if drop < -1e-6 else 0.5
     x, y = a[0] + part * (b[0] - a[0]), a[1] + part * (b[1] - a[1])
-    length = upper
-    if half == 1:
-        length = math.sqrt((b[0] - a[0]) ** 2 + (b[1] - a[1]) ** 2 + drop * drop)
     return x, y, done + part * length
 
 
@@ -80,19 +85,32 @@ def _overlaps(start, end, first, pitch, half, count, enter, leave):
     high = min(math.floor((far + half - first) / pitch), count - 1)
     number = min(high - low + 1, enter.shape[0])
     step = end - start
+    # A way that does not move along the axis is inside a box all the way, or nowhere.
+    inverse = 1.0 / (step if abs(step) >= 1e-6 else 1e-6)
     for i in range(number):
-        middle = first + (low + i) * pitch
-        if abs(step) < 1e-6:
-            enter[i], leave[i] = 0.0, 1.0
-            continue
-        one, two = (middle - half - start) / step, (middle + half - start) / step
+        middle = first + (low + i) * pitch - start
+        one, two = (middle - half) * inverse, (middle + half) * inverse
         enter[i] = max(min(one, two), 0.0)
         leave[i] = min(max(one, two), 1.0)
     return low, number
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _length(a, b):
+    return math.sqrt((b[0] - a[0]) ** 2 + (b[1] - a[1]) ** 2 + (b[2] - a[2]) ** 2)
+
+
+@njit(cache=True, nogil=True, **VECTOR)
+def _powers_after(work, entering, leaving, lowest):
+    """Fill the scattering powers of the classes between two depths, given by what was lost."""
+    for k in range(CLASSES):
+        one = max(work[INCOMING + k] - entering, lowest)
+        two = max(work[INCOMING + k] - leaving, lowest)
+        work[AFTER + k] = root_power(one) * root_power(two)
+
+
 @njit(cache=True, nogil=True)
-def lattice_ratios(ways, bins, momenta, base, lattice, increases, first, last, step, ratios):
+def lattice_ratios(ways, bins, momenta, base, lattice, increases, rows, ratios):
     """Add the log likelihood ratios of boxes of one size against the background.
 
     What a box takes of the momentum is left out: it changes the ratios little, and the fit of a
@@ -105,39 +123,30 @@ def lattice_ratios(ways, bins, momenta, base, lattice, increases, first, last, s
     base : ndarray, shape (n,)
         Log densities without a box.
     lattice : Lattice
-    increases : ndarray, shape (m,)
+    increases : ndarray, shape (LEVELS,)
         Densities above the background's that are tried, each 1/`PART` times the one before
         [mrad²/mm].
-    first, last, step : int
-        Range of muons.
-    ratios : ndarray, shape (nx, ny, nz, m)
-        Receives the sums over the muons.
+    rows : ndarray of int
+        Muons. Fastest where those that follow each other are near each other.
+    ratios : ndarray, shape (nz, nx, ny, LEVELS)
+        Receives the sums over the muons; layer by layer, so that what a muon adds to lies together.
     """
-    k = momenta.reach.shape[1]
-    s, incoming, after = np.empty((3, k)), np.empty(k), np.empty(k)
-    powers = np.empty((BINS, k))
-    levels = increases.shape[0]
-    slope, bend = np.empty(levels), np.empty(levels)
+    work = new_work()
+    slope, bend = np.empty(LEVELS), np.empty(LEVELS)
     x_in, x_out = np.empty(_MOST), np.empty(_MOST)
     y_in, y_out = np.empty(_MOST), np.empty(_MOST)
     half = lattice.half
-    for n in range(first, last, step):
+    for n in rows:
         point = ways.point[n]
-        whole = ways.along[n, 1]
-        thickness = 0.0
-        for b in range(BINS):
-            thickness += bins[n, b, 0]
-        scale = highland(thickness / 25.0)
-        row = classes(
-            momenta, ways.row[n], bins[n], ways.panels[n], scale, 0.5 * BINS, 0.0,
-            s, incoming, after, powers,
-        )  # fmt: skip
+        first, second = _length(point[0], point[1]), _length(point[1], point[2])
+        scale = highland(crossed(bins[n]) / MRAD2_PER_X0)
+        row = classes(momenta, ways.row[n], bins[n], ways.panels[n], scale, 0.5 * BINS, 0.0, work)
         single = outlier_density(ways, n, momenta)
         weight = momenta.weight[row]
         for layer in range(lattice.shape[2]):
             z = lattice.first[2] + layer * lattice.pitch[2]
-            ax, ay, upper = _at_height(point, min(z + half, point[0, 2]))
-            bx, by, lower = _at_height(point, max(z - half, point[2, 2]))
+            ax, ay, upper = _at_height(point, first, second, min(z + half, point[0, 2]))
+            bx, by, lower = _at_height(point, first, second, max(z - half, point[2, 2]))
             length = lower - upper
             if length <= 0.0:
                 continue
@@ -151,25 +160,29 @@ def lattice_ratios(ways, bins, momenta, base, lattice, increases, first, last, s
                 continue
             middle = 0.5 * (upper + lower)
             t = ways.along[n, 0] - middle
-            box_power(momenta, bins[n], middle / whole * BINS, incoming, after)
+            lost = depth_loss(bins[n], middle / ways.along[n, 1] * BINS)
+            _powers_after(work, lost, lost, momenta.lowest)
             before = 0.0
-            for m in range(-1, levels):
+            for m in range(-1, LEVELS):
                 part = PART if m < 0 else 1.0
                 w = scale * increases[max(m, 0)] * part * length
-                second = t * t + (part * length) ** 2 / 12.0
+                square = t * t + (part * length) ** 2 / 12.0
                 gain = -base[n] + mixture_log_density(
-                    ways.data[n], ways.noise[n], weight, s, after,
-                    w, w * t, w * second, single, momenta.outlier,
+                    ways.data[n], ways.noise[n], weight, work,
+                    w, w * t, w * square, single, momenta.outlier,
                 )  # fmt: skip
                 if m >= 0:
                     # f (a + f b) through the gains for a part f and for all of the way.
                     bend[m] = (gain - before / PART) / (1.0 - PART)
                     slope[m] = gain - bend[m]
                 before = gain
+            slope0, slope1, slope2 = slope[0], slope[1], slope[2]
+            bend0, bend1, bend2 = bend[0], bend[1], bend[2]
             for i in range(ni):
+                cells, enter, leave = ratios[layer, i0 + i], x_in[i], x_out[i]
                 for j in range(nj):
-                    part = min(x_out[i], y_out[j]) - max(x_in[i], y_in[j])
+                    part = min(leave, y_out[j]) - max(enter, y_in[j])
                     if part > 0.0:
-                        cell = ratios[i0 + i, j0 + j, layer]
-                        for m in range(levels):
-                            cell[m] += part * (slope[m] + part * bend[m])
+                        cells[j0 + j, 0] += part * (slope0 + part * bend0)
+                        cells[j0 + j, 1] += part * (slope1 + part * bend1)
+                        cells[j0 + j, 2] += part * (slope2 + part * bend2)

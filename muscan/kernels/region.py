@@ -11,7 +11,7 @@ scattering densities in mrad²/mm.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -19,13 +19,29 @@ from numba import njit
 from muscan.kernels.exponential import exp_minus
 from muscan.kernels.ways import BINS
 
-_LOWEST = 1e-290
+#: Added to a density so that its logarithm is finite.
+LEAST_DENSITY = 1e-290
 _MASS2 = 0.1056583755**2
-_REFERENCE2 = 9.0
+#: Momentum at which scattering densities hold [GeV].
+_REFERENCE = 3.0
+#: Scattering density times the radiation length [mrad²] at the reference momentum.
+MRAD2_PER_X0 = 25.0
 #: Width of the angles of wrongly paired tracks over that of single scatters.
 _WRONG = 6.0
 #: Scale of the reach [GeV]: a muon of 0.42 GeV just crosses 132 g/cm² of water (PDG, muon ranges).
 REACH = 0.25
+#: Momentum classes of a muon (`muscan.model.spectrum.CLASS_EDGES`). A constant, and with all
+#: numbers of the classes in one flat array: so the compiler sees that loops over classes may go
+#: through vector registers, and the work of a muon is a third of what it is else.
+CLASSES = 12
+#: Where in that array the numbers begin, see `classes`; and its size.
+SAA, SAB, SBB, INCOMING, AFTER, ROOT, POWERS = range(0, 7 * CLASSES, CLASSES)
+WORK = POWERS + BINS * CLASSES
+#: Sums over the classes in any order, and no check of every division.
+VECTOR: dict[str, Any] = {
+    "error_model": "numpy",
+    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
+}
 
 
 class Momenta(NamedTuple):
@@ -65,11 +81,11 @@ def reach_of(p):
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _power(reach):
-    """Scattering power (p0/βp)² of a reach."""
+def root_power(reach):
+    """Square root of the scattering power, p0/βp, of a reach."""
     p = 0.5 * (reach + math.sqrt(reach * (reach + 4.0 * REACH)))
     square = p * p
-    return _REFERENCE2 * (square + _MASS2) / (square * square)
+    return _REFERENCE * math.sqrt(square + _MASS2) / square
 
 
 @njit(cache=True, nogil=True, inline="always")
@@ -89,8 +105,14 @@ def _row_of(momenta, loss):
     return int(place), place - int(place)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def classes(momenta, row, bins, panels, scale, split, extra, s, incoming, after, powers):
+@njit(cache=True, nogil=True)
+def new_work():
+    """Return room for the classes of one muon, see `classes`."""
+    return np.zeros(WORK)
+
+
+@njit(cache=True, nogil=True, **VECTOR)
+def classes(momenta, row, bins, panels, scale, split, extra, work):
     """Fill each class's elements of S without the box, and its momentum at the box.
 
     Parameters
@@ -106,14 +128,10 @@ def classes(momenta, row, bins, panels, scale, split, extra, s, incoming, after,
         Depth of the box in bins.
     extra : float
         What the box takes more than what it replaced [GeV].
-    s : ndarray, shape (3, k)
-        Receives S.
-    incoming : ndarray, shape (k,)
-        Receives the incoming reaches.
-    after : ndarray, shape (k,)
-        Receives the scattering powers in the box.
-    powers : ndarray, shape (BINS, k)
-        Receives those in the bins.
+    work : ndarray, shape (WORK,)
+        Receives, each for all classes, from `SAA`, `SAB`, `SBB` on S, from `INCOMING` on the
+        incoming reaches, from `AFTER` on the scattering powers in the box, and from `POWERS` on
+        those in the bins.
 
     Returns
     -------
@@ -125,54 +143,64 @@ def classes(momenta, row, bins, panels, scale, split, extra, s, incoming, after,
         total += bins[b, 3]
     step, part = _row_of(momenta, total)
     here = row + step
-    count = momenta.reach.shape[1]
     lowest = momenta.lowest
     b_box = min(max(int(split), 0), BINS - 1)
-    before_box = (split - b_box) * bins[b_box, 3]
-    for b in range(b_box):
-        before_box += bins[b, 3]
-    for k in range(count):
-        p = (1.0 - part) * momenta.reach[here, k] + part * momenta.reach[here + 1, k]
-        incoming[k] = p
-        q = _power(max(p, lowest))
-        s[0, k] = q * panels[0, 0]
-        s[1, k] = q * panels[0, 1]
-        s[2, k] = q * panels[0, 2]
-        entering = _power(max(p - before_box, lowest))
-        leaving = _power(max(p - before_box - extra, lowest))
-        after[k] = math.sqrt(entering * leaving)
+    entering = depth_loss(bins, split)
+    leaving = entering + extra
+    aa, ab, bb = np.float64(panels[0, 0]), np.float64(panels[0, 1]), np.float64(panels[0, 2])
+    for k in range(CLASSES):
+        less = (1.0 - part) * momenta.reach[here, k]
+        work[INCOMING + k] = less + part * momenta.reach[here + 1, k]
+    for k in range(CLASSES):
+        p = work[INCOMING + k]
+        r = root_power(max(p, lowest))
+        work[ROOT + k] = r
+        work[SAA + k] = r * r * aa
+        work[SAB + k] = r * r * ab
+        work[SBB + k] = r * r * bb
+        one, two = max(p - entering, lowest), max(p - leaving, lowest)
+        work[AFTER + k] = root_power(one) * root_power(two)
     lost = 0.0
     for b in range(BINS):
-        start = lost
         lost += bins[b, 3]
         if b == b_box:
             lost += extra
-        saa, sab, sbb = scale * bins[b, 0], scale * bins[b, 1], scale * bins[b, 2]
-        for k in range(count):
-            one = _power(max(incoming[k] - start, lowest))
-            two = _power(max(incoming[k] - lost, lowest))
-            q = math.sqrt(one * two)
-            powers[b, k] = q
-            s[0, k] += q * saa
-            s[1, k] += q * sab
-            s[2, k] += q * sbb
-    for k in range(count):
-        q = _power(max(incoming[k] - lost, lowest))
-        s[0, k] += q * panels[1, 0]
-        s[1, k] += q * panels[1, 1]
-        s[2, k] += q * panels[1, 2]
+        aa, ab, bb = scale * bins[b, 0], scale * bins[b, 1], scale * bins[b, 2]
+        powers = POWERS + b * CLASSES
+        for k in range(CLASSES):
+            r = root_power(max(work[INCOMING + k] - lost, lowest))
+            q = work[ROOT + k] * r
+            work[ROOT + k] = r
+            work[powers + k] = q
+            work[SAA + k] += q * aa
+            work[SAB + k] += q * ab
+            work[SBB + k] += q * bb
+    aa, ab, bb = np.float64(panels[1, 0]), np.float64(panels[1, 1]), np.float64(panels[1, 2])
+    for k in range(CLASSES):
+        q = work[ROOT + k] * work[ROOT + k]
+        work[SAA + k] += q * aa
+        work[SAB + k] += q * ab
+        work[SBB + k] += q * bb
     return here
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def box_power(momenta, bins, split, incoming, powers):
-    """Fill the scattering powers of the classes at a depth, given in bins."""
+@njit(cache=True, nogil=True, inline="always")
+def depth_loss(bins, split):
+    """Momentum lost down to a depth, given in bins [GeV]."""
     here = min(max(int(split), 0), BINS - 1)
     lost = (split - here) * bins[here, 3]
     for b in range(here):
         lost += bins[b, 3]
-    for k in range(incoming.shape[0]):
-        powers[k] = _power(max(incoming[k] - lost, momenta.lowest))
+    return lost
+
+
+@njit(cache=True, nogil=True, inline="always")
+def crossed(bins):
+    """Thickness of what a muon crosses, in mrad² at the reference momentum."""
+    thickness = 0.0
+    for b in range(BINS):
+        thickness += bins[b, 0]
+    return thickness
 
 
 @njit(cache=True, nogil=True)
@@ -201,66 +229,51 @@ def outlier_density(ways, n, momenta):
     return total
 
 
-@njit(
-    cache=True,
-    nogil=True,
-    error_model="numpy",
-    fastmath={"reassoc", "contract", "nsz", "arcp"},
-)
-def mixture_log_density(data, noise, weight, s, after, aa, ab, bb, single, outlier):
+@njit(cache=True, nogil=True, **VECTOR)
+def mixture_log_density(data, noise, weight, work, aa, ab, bb, single, outlier):
     """Log of the mixture density of one muon, with (2π)⁻² left out.
 
     Parameters
     ----------
     data, noise : ndarray, shape (4,) and (6,)
         As in `Ways`.
-    weight : ndarray, shape (k,)
-        Of the classes.
-    s, after : ndarray, shape (3, k) and (k,)
+    weight : ndarray, shape (CLASSES,)
+    work : ndarray, shape (WORK,)
         From `classes`.
     aa, ab, bb : float
-        Elements of S of the box: those of class k are ``s[:, k] + after[k] (aa, ab, bb)``.
+        Elements of S of the box: those of class k are S_k + after_k (aa, ab, bb).
     single, outlier : float
         Density of an outlier, from `outlier_density`, and the fraction of outliers.
     """
-    a1, b1, a2, b2 = (
-        np.float64(data[0]),
-        np.float64(data[1]),
-        np.float64(data[2]),
-        np.float64(data[3]),
-    )
+    a1, b1 = np.float64(data[0]), np.float64(data[1])
+    a2, b2 = np.float64(data[2]), np.float64(data[3])
     n0, n1, n2 = np.float64(noise[0]), np.float64(noise[1]), np.float64(noise[2])
     n3, n4, n5 = np.float64(noise[3]), np.float64(noise[4]), np.float64(noise[5])
+    aa1, ab1, bb1 = a1 * a1, 2.0 * a1 * b1, b1 * b1
+    aa2, ab2, bb2 = a2 * a2, 2.0 * a2 * b2, b2 * b2
     total = 0.0
-    for k in range(weight.shape[0]):
-        q = after[k]
-        qaa, qab, qbb = s[0, k] + q * aa, s[1, k] + q * ab, s[2, k] + q * bb
+    for k in range(CLASSES):
+        q = work[AFTER + k]
+        qaa, qab, qbb = work[SAA + k] + q * aa, work[SAB + k] + q * ab, work[SBB + k] + q * bb
         vaa, vab, vbb = n0 + qaa, n1 + qab, n2 + qbb
         waa, wab, wbb = n3 + qaa, n4 + qab, n5 + qbb
-        v_inverse = 1.0 / (vaa * vbb - vab * vab)
-        w_inverse = 1.0 / (waa * wbb - wab * wab)
-        exponent = 0.5 * v_inverse * (vbb * a1 * a1 - 2.0 * vab * a1 * b1 + vaa * b1 * b1)
-        exponent += 0.5 * w_inverse * (wbb * a2 * a2 - 2.0 * wab * a2 * b2 + waa * b2 * b2)
-        total += weight[k] * math.sqrt(v_inverse * w_inverse) * exp_minus(exponent)
-    return math.log((1.0 - outlier) * total + outlier * single + _LOWEST)
+        v, w = vaa * vbb - vab * vab, waa * wbb - wab * wab
+        inverse = 1.0 / (v * w)
+        exponent = w * (vbb * aa1 - vab * ab1 + vaa * bb1)
+        exponent += v * (wbb * aa2 - wab * ab2 + waa * bb2)
+        total += weight[k] * math.sqrt(inverse) * exp_minus(0.5 * inverse * exponent)
+    return math.log((1.0 - outlier) * total + outlier * single + LEAST_DENSITY)
 
 
 @njit(cache=True, nogil=True)
 def base_densities(ways, bins, momenta, rows, values):
     """Fill the log densities of muons in what their bins hold, without any box."""
-    k = momenta.reach.shape[1]
-    s, incoming, after = np.empty((3, k)), np.empty(k), np.empty(k)
-    powers = np.empty((BINS, k))
+    work = new_work()
     for n in rows:
-        thickness = 0.0
-        for b in range(BINS):
-            thickness += bins[n, b, 0]
-        here = classes(
-            momenta, ways.row[n], bins[n], ways.panels[n], highland(thickness / 25.0),
-            0.5 * BINS, 0.0, s, incoming, after, powers,
-        )  # fmt: skip
+        scale = highland(crossed(bins[n]) / MRAD2_PER_X0)
+        here = classes(momenta, ways.row[n], bins[n], ways.panels[n], scale, 0.5 * BINS, 0.0, work)
         values[n] = mixture_log_density(
-            ways.data[n], ways.noise[n], momenta.weight[here], s, after,
+            ways.data[n], ways.noise[n], momenta.weight[here], work,
             0.0, 0.0, 0.0, outlier_density(ways, n, momenta), momenta.outlier,
         )  # fmt: skip
 
@@ -276,110 +289,25 @@ def region_density(ways, bins, momenta, rows, moments, increase, extra):
     rows : ndarray of int, shape (m,)
         Muons.
     moments : ndarray, shape (m, 4)
-        From `crossings`.
+        From `muscan.kernels.ways.crossings`.
     increase : float
         Density above the background's [mrad²/mm].
     extra : float
         Loss above the background's [GeV/mm].
     """
-    k = momenta.reach.shape[1]
-    s, incoming, after = np.empty((3, k)), np.empty(k), np.empty(k)
-    powers = np.empty((BINS, k))
+    work = new_work()
     total = 0.0
     for i in range(rows.shape[0]):
         n = rows[i]
-        thickness = increase * moments[i, 0]
-        for b in range(BINS):
-            thickness += bins[n, b, 0]
-        scale = highland(thickness / 25.0)
+        scale = highland((crossed(bins[n]) + increase * moments[i, 0]) / MRAD2_PER_X0)
         here = classes(
             momenta, ways.row[n], bins[n], ways.panels[n], scale,
-            moments[i, 3], extra * moments[i, 0], s, incoming, after, powers,
+            moments[i, 3], extra * moments[i, 0], work,
         )  # fmt: skip
         more = scale * increase
         total += mixture_log_density(
-            ways.data[n], ways.noise[n], momenta.weight[here], s, after,
+            ways.data[n], ways.noise[n], momenta.weight[here], work,
             more * moments[i, 0], more * moments[i, 1], more * moments[i, 2],
             outlier_density(ways, n, momenta), momenta.outlier,
         )  # fmt: skip
     return total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def bin_scores(ways, bins, momenta, cells, factors, first, last, gradient):
-    """Return the log likelihood with the bins scaled, and add its derivatives in the factors' logs.
-
-    Losses and Highland's factor are those without the factors.
-
-    Parameters
-    ----------
-    ways, bins, momenta
-        See `muscan.kernels.ways`.
-    cells : ndarray of int32, shape (n, BINS)
-        Which factor holds in each bin.
-    factors : ndarray, shape (cells,)
-    first, last : int
-        Range of muons.
-    gradient : ndarray, shape (cells,)
-        Receives the sum.
-    """
-    k = momenta.reach.shape[1]
-    s, incoming, after = np.empty((3, k)), np.empty(k), np.empty(k)
-    powers, scaled, share = np.empty((BINS, k)), np.empty((BINS, 4)), np.empty((3, k))
-    total = 0.0
-    for n in range(first, last):
-        thickness = 0.0
-        for b in range(BINS):
-            thickness += bins[n, b, 0]
-            for j in range(3):
-                scaled[b, j] = factors[cells[n, b]] * bins[n, b, j]
-            scaled[b, 3] = bins[n, b, 3]
-        scale = highland(thickness / 25.0)
-        here = classes(
-            momenta, ways.row[n], scaled, ways.panels[n], scale, 0.5 * BINS, 0.0,
-            s, incoming, after, powers,
-        )  # fmt: skip
-        single = outlier_density(ways, n, momenta)
-        value = _score(
-            ways.data[n], ways.noise[n], momenta.weight[here], s, single, momenta.outlier, share
-        )
-        total += value
-        for b in range(BINS):
-            score = 0.0
-            for i in range(k):
-                score += powers[b, i] * (
-                    share[0, i] * scaled[b, 0]
-                    + share[1, i] * scaled[b, 1]
-                    + share[2, i] * scaled[b, 2]
-                )
-            gradient[cells[n, b]] += scale * score
-    return total
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _score(data, noise, weight, s, single, outlier, share):
-    """Log density of one muon, and its derivatives in each class's elements of S."""
-    a1, b1, a2, b2 = (
-        np.float64(data[0]),
-        np.float64(data[1]),
-        np.float64(data[2]),
-        np.float64(data[3]),
-    )
-    total = outlier * single + _LOWEST
-    for k in range(weight.shape[0]):
-        vaa, vab, vbb = noise[0] + s[0, k], noise[1] + s[1, k], noise[2] + s[2, k]
-        waa, wab, wbb = noise[3] + s[0, k], noise[4] + s[1, k], noise[5] + s[2, k]
-        v_inverse = 1.0 / (vaa * vbb - vab * vab)
-        w_inverse = 1.0 / (waa * wbb - wab * wab)
-        va, vb = (vbb * a1 - vab * b1) * v_inverse, (vaa * b1 - vab * a1) * v_inverse
-        wa, wb = (wbb * a2 - wab * b2) * w_inverse, (waa * b2 - wab * a2) * w_inverse
-        exponent = 0.5 * (a1 * va + b1 * vb + a2 * wa + b2 * wb)
-        part = (1.0 - outlier) * weight[k] * math.sqrt(v_inverse * w_inverse) * exp_minus(exponent)
-        total += part
-        share[0, k] = 0.5 * part * (va * va - vbb * v_inverse + wa * wa - wbb * w_inverse)
-        share[1, k] = part * (va * vb + vab * v_inverse + wa * wb + wab * w_inverse)
-        share[2, k] = 0.5 * part * (vb * vb - vaa * v_inverse + wb * wb - waa * w_inverse)
-    for k in range(weight.shape[0]):
-        for j in range(3):
-            share[j, k] /= total
-    return math.log(total)

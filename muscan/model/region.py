@@ -6,6 +6,7 @@ what stands here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -42,6 +43,24 @@ class Candidate:
     def size(self) -> FloatArray:
         """Edges of the box [mm], shape (3,)."""
         return np.asarray(self.bounds[1] - self.bounds[0])
+
+
+@dataclass(frozen=True)
+class KnownBox:
+    """A body of known matter, such as a container's post.
+
+    Attributes
+    ----------
+    name : str
+    bounds : ndarray, shape (2, 3)
+        Lowest and highest corner [mm].
+    density : float
+        Scattering density [mrad²/cm].
+    """
+
+    name: str
+    bounds: FloatArray
+    density: float
 
 
 @dataclass(frozen=True)
@@ -118,6 +137,15 @@ class RegionTests(Protocol):
         ----------
         centre, size : ndarray, shape (3,)
             First guess [mm].
+        """
+
+    def locating(self, known: Sequence[KnownBox]) -> list[RegionFit]:
+        """Return known boxes where the muons find them, together; none where they find none.
+
+        Parameters
+        ----------
+        known : sequence of KnownBox
+            Such as a container's frame, where it is said to stand.
         """
 
     def holding(self, fit: RegionFit) -> RegionTests:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from muscan.errors import InputError
 from muscan.model.events import Run
@@ -14,6 +14,11 @@ from muscan.model.events import Run
 #: Called with the name of a step and the fraction of it that is done, None where unknown.
 Progress = Callable[[str, float | None], None]
 PathLike = str | Path
+#: The sky of simulations, unless told otherwise.
+SIMULATED_FLUX: Final = "guan2015"
+#: The sky of recorded muons: EcoMug follows spectra that ADAMO measured from 0.1 GeV on (Pagano et
+#: al., NIM A 1014:165732, 2021), where most of the scattering comes from.
+RECORDED_FLUX: Final = "ecomug"
 
 
 @contextmanager
@@ -39,6 +44,19 @@ def counted(
             progress(step, number / total)
     if progress is not None:
         progress(step, 1.0)
+
+
+def assumed_flux(flux: str, run: Run) -> str:
+    """Return the flux model from which the spectrum of a run's muons is taken.
+
+    Parameters
+    ----------
+    flux : str
+        As given; empty for the usual one: of simulated muons `SIMULATED_FLUX`, of recorded ones
+        `RECORDED_FLUX`.
+    run : Run
+    """
+    return flux or (SIMULATED_FLUX if run.source == "simulated" else RECORDED_FLUX)
 
 
 def summed(runs: Iterable[Run]) -> Run:

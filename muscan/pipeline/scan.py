@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Final
 
@@ -13,14 +13,15 @@ from muscan import io
 from muscan.errors import InputError, MissingExtraError
 from muscan.io import audit
 from muscan.model.alerts import AlertReport
-from muscan.model.containers import container_spec
+from muscan.model.containers import container_of, container_spec
 from muscan.model.detector import Detector
 from muscan.model.draw import draw_scene
 from muscan.model.events import Hits, Run, Tracks
 from muscan.model.material import load_materials
 from muscan.model.scene import Scene
 from muscan.model.volume import MaterialMap, Volume, VoxelGrid
-from muscan.pipeline.common import PathLike, Progress
+from muscan.pipeline import ahead
+from muscan.pipeline.common import SIMULATED_FLUX, PathLike, Progress
 from muscan.pipeline.events import simulate, track
 from muscan.pipeline.notify import announce, check_targets
 from muscan.pipeline.volumes import identify, reconstruct
@@ -43,7 +44,7 @@ def scan(
     watch: Sequence[str] = (),
     cargo: str = "",
     container: str = "",
-    flux: str = "guan2015",
+    flux: str = "",
     workers: int | None = None,
     notify: Sequence[str] = (),
     progress: Progress | None = None,
@@ -59,7 +60,7 @@ def scan(
         where the extra ``report`` is installed; made if missing.
     minutes, seed, method, voxel, detector, materials, watch, cargo, container, flux,
     workers, progress
-        As in `simulate`, `reconstruct` and `identify`.
+        As in `simulate`, `reconstruct` and `identify`. Of a scene, the container is known.
     threat : bool or str
         Hide one of the template's threats; a name says which. See `muscan.draw_scene`.
     notify : sequence of str
@@ -88,45 +89,47 @@ def scan(
     except OSError as error:
         raise InputError(folder, f"cannot be made ({error.strerror})", "choose another") from error
     check_targets(notify)
-    if scene is not None:
-        simulate(
-            scene,
-            detector=detector,
-            minutes=minutes,
-            seed=seed,
+    with ahead.compiling(method) if scene is not None else nullcontext():
+        if scene is not None:
+            container = container or container_of(scene)
+            simulate(
+                scene,
+                detector=detector,
+                minutes=minutes,
+                seed=seed,
+                flux=flux or SIMULATED_FLUX,
+                materials=materials,
+                workers=workers,
+                output=hits_file,
+                progress=progress,
+            )
+        tracks_file, volume_file = folder / "tracks.h5", folder / "volume.h5"
+        layout = detector if recorded else None
+        track(hits_file, detector=layout, workers=workers, output=tracks_file, progress=progress)
+        if recorded:
+            io.copy_file(hits_file, folder / "hits.h5")
+        for made in DERIVED:
+            (folder / made).unlink(missing_ok=True)
+        reconstruct(
+            tracks_file,
+            method=method,
+            voxel=voxel,
             flux=flux,
-            materials=materials,
             workers=workers,
-            output=hits_file,
+            output=volume_file,
             progress=progress,
         )
-    tracks_file, volume_file = folder / "tracks.h5", folder / "volume.h5"
-    layout = detector if recorded else None
-    track(hits_file, detector=layout, workers=workers, output=tracks_file, progress=progress)
-    if recorded:
-        io.copy_file(hits_file, folder / "hits.h5")
-    for made in DERIVED:
-        (folder / made).unlink(missing_ok=True)
-    reconstruct(
-        tracks_file,
-        method=method,
-        voxel=voxel,
-        flux=flux,
-        workers=workers,
-        output=volume_file,
-        progress=progress,
-    )
-    found, _ = identify(
-        volume_file,
-        tracks=tracks_file,
-        materials=materials,
-        watch=watch,
-        cargo=cargo,
-        container=container,
-        flux=flux,
-        output=folder / "alerts.json",
-        progress=progress,
-    )
+        found, _ = identify(
+            volume_file,
+            tracks=tracks_file,
+            materials=materials,
+            watch=watch,
+            cargo=cargo,
+            container=container,
+            flux=flux,
+            output=folder / "alerts.json",
+            progress=progress,
+        )
     announce(folder, found, notify)
     with suppress(MissingExtraError):
         report(folder)

@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from muscan import io
 from muscan.errors import InputError, nearest
 from muscan.model.alerts import AlertReport
+from muscan.model.containers import frame_boxes
 from muscan.model.detector import Detector
 from muscan.model.events import Run, Tracks, pair_tracks
 from muscan.model.material import MaterialDatabase, load_materials
 from muscan.model.region import RegionTester
-from muscan.model.scene import Scene, load_scene
+from muscan.model.scene import Scene, fixed_scene, load_scene, with_fixed
 from muscan.model.spectrum import sea_level_spectrum
 from muscan.model.volume import MaterialMap, Volume, VoxelGrid
-from muscan.pipeline.common import PathLike, Progress, naming, summed
+from muscan.pipeline.common import PathLike, Progress, assumed_flux, naming, summed
 from muscan.pipeline.distributed import DaskTeam
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def reconstruct(
     channels: Sequence[str] = ("scattering",),
     fixed: PathLike | Scene | None = None,
     materials: Sequence[PathLike] = (),
-    flux: str = "guan2015",
+    flux: str = "",
     workers: int | None = None,
     client: Client | None = None,
     output: PathLike | None = None,
@@ -63,11 +64,13 @@ def reconstruct(
         ``"scattering"``, ``"stopping"`` or both; with both, ``stopping`` is a further channel of
         the volume and is guided by the scattering.
     fixed : path or Scene, optional
-        Scene of bodies that are known to stand there, such as a container's shell.
+        Scene of bodies that are known to stand there, such as a container's shell, beside those
+        that the layout names. A method that knows no fixed matter leaves the layout's out.
     materials : sequence of path
         Material files to lay over the shipped ones, for what is fixed.
     flux : str
-        Flux model from which the spectrum of unknown momenta follows.
+        Flux model from which the spectrum of unknown momenta follows; unless given, ``guan2015``
+        for simulated muons and ``ecomug`` for recorded ones.
     workers : int, optional
         Threads; all cores unless given.
     client : distributed.Client, optional
@@ -93,16 +96,18 @@ def reconstruct(
     from muscan.reconstruction.stopping import stopping, with_stopping
 
     wanted = _channels(channels)
-    pieces, runs, detector, found_bounds = _pieces(tracks, bounds)
+    pieces, runs, first = _pieces(tracks, bounds)
+    detector, found_bounds = first.detector, _bounds(first, bounds)
     grid = VoxelGrid.from_bounds(found_bounds, voxel)
     if progress is not None:
         progress("reconstruct", None)
     if client is not None:
         options["team"] = DaskTeam(client)
-    if fixed is not None:
+    known = _fixed(fixed, detector, grid, method)
+    if known is not None:
         database = load_materials(tuple(materials)) if materials else None
-        options["fixed"] = rasterise(load_scene(fixed), grid, database)
-    spectrum = sea_level_spectrum(flux)
+        options["fixed"] = rasterise(known, grid, database)
+    spectrum = sea_level_spectrum(assumed_flux(flux, first.run))
     common: dict[str, Any] = {"spectrum": spectrum, "detector": detector, "workers": workers}
     with naming("tracks", tracks):
         if "scattering" in wanted:
@@ -129,7 +134,7 @@ def identify(
     watch: Sequence[str] = (),
     cargo: str = "",
     container: str = "",
-    flux: str = "guan2015",
+    flux: str = "",
     false_alarms: float | None = None,
     workers: int | None = None,
     output: PathLike | None = None,
@@ -149,10 +154,11 @@ def identify(
         Names or categories of materials whose alerts are raised in severity, each with a least
         mass where one is given (``uranium:0.5kg``), or files of such items.
     cargo, container : str
-        Declared cargo and container (`muscan.weigh`): the total mass is then weighed by the
-        muons, and the cargo's own materials are expected more.
+        Declared cargo, by which the total mass is weighed by the muons (`muscan.weigh`) and the
+        cargo's own materials are expected more; and container, whose posts and rails are then
+        looked for and are no objects.
     flux : str
-        Flux model from which the spectrum of unknown momenta follows; measured ones are used.
+        As in `reconstruct`; measured momenta are used.
     false_alarms : float, optional
         Alerts of which chance makes more than this many a scan are left out; 0.05 unless given.
     workers : int, optional
@@ -183,6 +189,7 @@ def identify(
     database = (
         materials if isinstance(materials, MaterialDatabase) else load_materials(tuple(materials))
     )
+    flux = assumed_flux(flux, (muons or found).run or Run())
     with naming("volume", volume), naming("tracks", tracks):
         tester = None if muons is None else _tester(muons, found, flux, workers)
         if found.run is None and muons is not None:
@@ -190,9 +197,12 @@ def identify(
         options: dict[str, Any] = {} if false_alarms is None else {"false_alarms": false_alarms}
         if cargo:
             options["prior"] = cargo_prior(database, cargo)
+        if container:
+            middle = (found.grid.lower + found.grid.upper) / 2
+            options["known"] = list(frame_boxes(container, middle, database))
         report, labels = run_identify(found, tester, database, watch=watch, **options)
         report = _calibrated(report, muons, cargo)
-        if muons is not None and (cargo or container):
+        if muons is not None and cargo:
             load = weigh(muons, cargo=cargo, container=container, materials=database, flux=flux)
             report = with_load(report, load, cargo)
     if output is not None:
@@ -228,6 +238,24 @@ def _tester(tracks: Tracks, volume: Volume, flux: str, workers: int | None) -> R
     )
 
 
+def _fixed(
+    given: PathLike | Scene | None, detector: Detector | None, grid: VoxelGrid, method: str
+) -> Scene | None:
+    """Return what is known to stand in the grid, None if nothing is."""
+    from muscan.reconstruction import takes
+
+    if given is not None:
+        named = load_scene(given)
+        return named if detector is None else with_fixed(named, detector)
+    scene = None if detector is None else fixed_scene(detector)
+    if scene is None or not takes(method, "fixed"):
+        return None
+    reach = np.array([body.bounds() for body in scene.bodies])
+    upper = grid.lower + grid.spacing * np.array(grid.shape)
+    inside = (reach[:, 0] < upper).all(axis=1) & (reach[:, 1] > grid.lower).all(axis=1)
+    return scene if inside.any() else None
+
+
 def _channels(given: Sequence[str]) -> set[str]:
     known = ("scattering", "stopping")
     for name in given:
@@ -240,17 +268,19 @@ def _channels(given: Sequence[str]) -> set[str]:
 
 def _pieces(
     tracks: PathLike | Tracks, bounds: Sequence[float] | None
-) -> tuple[Callable[[], Iterator[Tracks]], list[Run], Detector | None, FloatArray]:
-    """Return what gives the pieces of the tracks, their runs once, the layout, and the bounds."""
+) -> tuple[Callable[[], Iterator[Tracks]], list[Run], Tracks]:
+    """Return what gives the pieces of the tracks, their runs once, and the first piece.
+
+    All tracks are one piece where neither bounds nor a layout tell the space to reconstruct.
+    """
     runs: list[Run] = []
     if isinstance(tracks, Tracks):
         runs.append(tracks.run)
-        return lambda: iter([tracks]), runs, tracks.detector, _bounds(tracks, bounds)
+        return lambda: iter([tracks]), runs, tracks
     path = Path(tracks)
     first = next(io.iter_tracks(path))
     if bounds is None and first.detector is None:
-        whole = io.read_tracks(path)
-        return _pieces(whole, bounds)
+        return _pieces(io.read_tracks(path), bounds)
 
     def pieces() -> Iterator[Tracks]:
         again = bool(runs)
@@ -259,7 +289,7 @@ def _pieces(
                 runs.append(piece.run)
             yield piece
 
-    return pieces, runs, first.detector, _bounds(first, bounds)
+    return pieces, runs, first
 
 
 def _bounds(tracks: Tracks, given: Sequence[float] | None) -> FloatArray:

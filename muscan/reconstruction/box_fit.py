@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from muscan.kernels import region as kernel
-from muscan.kernels import ways as way_kernel
+from muscan.kernels import box as kernel
+from muscan.kernels.box import Near
 from muscan.kernels.region import Momenta
 from muscan.kernels.ways import Ways
 from muscan.model.region import RegionFit
 from muscan.model.track_errors import least_loss
+from muscan.model.volume import VoxelGrid
+from muscan.reconstruction import lanes
 from muscan.units import MM_PER_CM
 
 FloatArray = NDArray[np.float64]
@@ -33,8 +36,6 @@ ASPECT: Final = 0.5
 STEPS: Final = np.array([20.0, 20.0, 35.0, 0.2, 0.25, 0.3])
 #: Evaluations of the search at most.
 EVALUATIONS: Final = 200
-#: Of more muons near a box, every second (third, …) stands for its neighbours as well.
-MOST_MUONS: Final = 4000
 #: A box is known no better than by this many muons.
 LEAST_MUONS: Final = 10
 #: A box that gains less than this is not measured further [nats].
@@ -42,8 +43,19 @@ LEAST_GAIN: Final = 4.0
 #: Widths and heights, as multiples of the best ones, over which the density is summed.
 WIDTHS: Final = (0.7, 0.85, 1.0, 1.15, 1.35)
 HEIGHTS: Final = (0.5, 0.7, 1.0, 1.35, 1.8)
-#: Densities tried for each, as multiples of the best one.
+#: How far measuring looks at muons, in half edges of the best box: these boxes, and the best one
+#: shifted by a quarter for the error of its place.
+LARGEST_SHAPE: Final = np.maximum([WIDTHS[-1], WIDTHS[-1], HEIGHTS[-1]], 1.5)
+#: Densities tried for each, as multiples of the best one. They are computed and not interpolated
+#: from fewer: where a class of slow muons begins to stop the likelihood has kinks.
 FINE: Final = np.geomspace(0.2, 5.0, 25)
+#: Every fourth of them comes first, the best among them. Between two that are both less likely than
+#: the best box by these nats, or this share of its log ratio, the others do not matter.
+COARSE: Final = 4
+HOPELESS: Final = 40.0
+HOPELESS_SHARE: Final = 0.2
+#: Densities tried where there is no first guess.
+FIRST: Final = 8
 
 
 class BoxSearch:
@@ -51,76 +63,83 @@ class BoxSearch:
 
     Parameters
     ----------
-    ways, bins, momenta
-        See `muscan.kernels.region`.
-    base : ndarray, shape (n,)
-        Log densities of the muons in the background.
-    level : callable
-        Mean scattering density of the background in a box [mrad²/cm], of its corners.
-    centre, size : ndarray, shape (3,)
-        First guess [mm].
+    near : Near
+        The muons there, from `near_muons`.
+    momenta : Momenta
+    background : ndarray, shape of the grid
+        Scattering density [mrad²/mm].
+    grid : VoxelGrid
+    low, high : ndarray, shape (3,)
+        Corners of the surroundings that boxes do not leave [mm].
+    workers : int, optional
+        Threads.
     """
 
     def __init__(
         self,
-        ways: Ways,
-        bins: NDArray[np.float32],
+        near: Near,
         momenta: Momenta,
-        base: FloatArray,
-        level: Callable[[FloatArray, FloatArray], float],
-        centre: FloatArray,
-        size: FloatArray,
+        background: FloatArray,
+        grid: VoxelGrid,
+        low: FloatArray,
+        high: FloatArray,
+        workers: int | None = None,
     ) -> None:
-        reach = size / 2 + np.maximum(size, 150.0)
-        rows = np.empty(len(base), np.int64)
-        found = rows[: way_kernel.near(ways, centre - reach, centre + reach, rows)]
-        self._stride = 1 + len(found) // MOST_MUONS
-        found = found[:: self._stride]
-        self._ways = Ways(*(np.ascontiguousarray(column[found]) for column in ways))
-        self._bins, self._momenta = np.ascontiguousarray(bins[found]), momenta
-        self._base, self._level = base[found], level
-        self._moments = np.empty((len(found), 4))
-        self._all = np.arange(len(found))
-        self._low, self._high = centre - reach, centre + reach
+        self._near, self._momenta = near, momenta
+        self._background, self._workers = background, workers
+        self._lower, self._spacing = grid.lower, np.asarray(grid.spacing, dtype=float)
+        self._low, self._high = low, high
 
-    def moments(self, centre: FloatArray, size: FloatArray) -> tuple[NDArray[np.int64], FloatArray]:
-        """Return the muons that cross a box, and their moments in it."""
-        way_kernel.crossings(
-            self._ways, self._all, centre - size / 2, centre + size / 2, self._moments
+    def level(self, centre: FloatArray, size: FloatArray) -> float:
+        """Return the mean scattering density of the background in a box [mrad²/cm]."""
+        low, high = centre - size / 2, centre + size / 2
+        return MM_PER_CM * float(
+            kernel.mean_inside(self._background, self._lower, self._spacing, low, high)
         )
-        rows = np.flatnonzero(self._moments[:, 0] > 0)
-        return rows, self._moments[rows]
+
+    def gains(
+        self, centre: FloatArray, size: FloatArray, densities: FloatArray, background: float
+    ) -> tuple[FloatArray, int]:
+        """Return the log likelihood ratios of densities [mrad²/cm] against the background.
+
+        And how many of the muons cross the box.
+        """
+        values = np.append(densities, background) / MM_PER_CM
+        loss = least_loss(values)
+        gains = np.empty(len(densities))
+        crossing = kernel.box_gains(
+            self._near, self._momenta, centre - size / 2, centre + size / 2,
+            values[:-1] - values[-1], loss[:-1] - loss[-1], gains,
+        )  # fmt: skip
+        return gains, int(crossing)
 
     def gain(
-        self,
-        rows: NDArray[np.int64],
-        moments: FloatArray,
-        density: float,
-        background: float,
+        self, centre: FloatArray, size: FloatArray, density: float, background: float
     ) -> float:
-        """Return the log likelihood ratio of a density [mrad²/cm] against the background."""
-        values = np.array([density, background]) / MM_PER_CM
-        loss = least_loss(values)
-        total = kernel.region_density(
-            self._ways, self._bins, self._momenta, rows, moments,
-            values[0] - values[1], loss[0] - loss[1],
-        )  # fmt: skip
-        return self._stride * float(total - self._base[rows].sum())
+        """Return the log likelihood ratio of one density [mrad²/cm]."""
+        return float(self.gains(centre, size, np.array([density]), background)[0][0])
 
-    def search(self, centre: FloatArray, size: FloatArray, density: float) -> FloatArray:
+    def first_density(self, centre: FloatArray, size: FloatArray) -> float:
+        """Return the likeliest of a few densities of a box [mrad²/cm]."""
+        background = self.level(centre, size)
+        tried = np.geomspace(1.3 * background + 0.1, 100.0, FIRST)
+        return float(tried[int(np.argmax(self.gains(centre, size, tried, background)[0]))])
+
+    def search(
+        self, centre: FloatArray, size: FloatArray, density: float, stride: int
+    ) -> FloatArray:
         """Climb from a first guess; return place, logarithms of width and height, of density."""
 
         def objective(x: FloatArray) -> float:
             centre, size, density = _unpack(x)
             low, high = centre - size / 2, centre + size / 2
             outside = np.maximum(self._low - low, 0).sum() + np.maximum(high - self._high, 0).sum()
-            bounded = np.clip(size, SMALLEST_MM, LARGEST_MM)
-            background = self._level(low, high)
+            bounded = _bounded(size)
+            background = self.level(centre, size)
             allowed = min(max(density, background + LEAST_INCREASE), HIGHEST)
             cost = 0.05 * outside + 10.0 * float(np.abs(np.log(size / bounded)).sum())
-            cost += 10.0 * abs(float(np.log(density / allowed))) - _log_prior(size)
-            rows, moments = self.moments(centre, bounded)
-            return float(cost - self.gain(rows, moments, allowed, background))
+            cost += 10.0 * abs(math.log(density / allowed)) - _log_prior(size)
+            return float(cost - stride * self.gain(centre, bounded, allowed, background))
 
         start = np.concatenate([centre, np.log([size[:2].mean(), size[2], density])])
         # A second simplex starts afresh where the first one may have shrunk too early.
@@ -136,22 +155,41 @@ class BoxSearch:
                 break
         return np.asarray(start)
 
-    def fit(self, centre: FloatArray, size: FloatArray, density: float) -> RegionFit | None:
-        """Return the most likely box and what is known of its density, None if that is nothing."""
-        best_centre, best_size, best = _unpack(self.search(centre, size, density))
-        best_size = np.clip(best_size, SMALLEST_MM, LARGEST_MM)
-        rows, moments = self.moments(best_centre, best_size)
-        background = self._level(best_centre - best_size / 2, best_centre + best_size / 2)
+    def climb(
+        self, centre: FloatArray, size: FloatArray, density: float | None = None, stride: int = 1
+    ) -> tuple[FloatArray, FloatArray, float]:
+        """Return middle, edges and density of the most likely box near a first guess.
+
+        Parameters
+        ----------
+        centre, size : ndarray, shape (3,)
+            First guess [mm].
+        density : float, optional
+            First guess [mrad²/cm].
+        stride : int
+            How many muons each one here stands for.
+        """
+        if density is None:
+            density = self.first_density(centre, size)
+        best_centre, best_size, best = _unpack(self.search(centre, size, density, stride))
+        return best_centre, _bounded(best_size), best
+
+    def measure(
+        self, best_centre: FloatArray, best_size: FloatArray, best: float
+    ) -> RegionFit | None:
+        """Return what is known of a box and its density, None if that is nothing."""
+        background = self.level(best_centre, best_size)
         best = min(max(best, background + LEAST_INCREASE), HIGHEST)
-        if len(rows) < LEAST_MUONS or self.gain(rows, moments, best, background) < LEAST_GAIN:
+        gains, crossing = self.gains(best_centre, best_size, np.array([best]), background)
+        if crossing < LEAST_MUONS or gains[0] < LEAST_GAIN:
             return None
-        densities = np.clip(best, background + LEAST_INCREASE, HIGHEST) * FINE
-        densities = densities[(densities > background + LEAST_INCREASE) & (densities <= HIGHEST)]
+        densities = best * FINE
+        allowed = (densities > background + LEAST_INCREASE) & (densities <= HIGHEST)
+        numbers, densities = np.flatnonzero(allowed), densities[allowed]
         shapes = [np.array([wide, wide, tall]) * best_size for wide in WIDTHS for tall in HEIGHTS]
         shapes = [shape for shape in shapes if shape.min() >= 0.7 * SMALLEST_MM]
-        table = np.array([
-            self._profile(best_centre, shape, densities) + _log_prior(shape) for shape in shapes
-        ])  # fmt: skip
+        coarse = np.union1d(np.flatnonzero(numbers % COARSE == 0), [0, len(numbers) - 1])
+        table = self._profiles(best_centre, shapes, densities, coarse, float(gains[0]))
         weight = np.exp(table - table.max())
         weight /= weight.sum()
         logs = np.log(densities)
@@ -165,7 +203,7 @@ class BoxSearch:
             low=float(np.exp(low)),
             high=float(np.exp(high)),
             log_ratio=float(table.max()),
-            n_muons=len(rows) * self._stride,
+            n_muons=crossing,
             centre=best_centre,
             size=best_size,
             centre_sigma=self._errors(best_centre, best_size, float(np.exp(median)), background),
@@ -174,25 +212,72 @@ class BoxSearch:
             integral_sigma=float(np.sqrt(variance)),
         )
 
-    def _profile(self, centre: FloatArray, size: FloatArray, densities: FloatArray) -> FloatArray:
-        rows, moments = self.moments(centre, size)
-        background = self._level(centre - size / 2, centre + size / 2)
-        return np.array([self.gain(rows, moments, float(d), background) for d in densities])
+    def _profiles(
+        self,
+        centre: FloatArray,
+        shapes: list[FloatArray],
+        densities: FloatArray,
+        coarse: NDArray[np.int64],
+        best: float,
+    ) -> FloatArray:
+        """Return the log probabilities of densities for boxes of several shapes.
+
+        Of those between two coarse ones that are both hopeless it is minus infinity.
+        """
+        hopeless = best - max(HOPELESS, HOPELESS_SHARE * best)
+
+        def work(number: int) -> FloatArray:
+            size = shapes[number]
+            background, prior = self.level(centre, size), _log_prior(size)
+            row = np.full(len(densities), -np.inf)
+            row[coarse] = self.gains(centre, size, densities[coarse], background)[0] + prior
+            hopeful = np.zeros(len(densities), bool)
+            for first, last in pairwise(coarse):
+                hopeful[first + 1 : last] = max(row[first], row[last]) > hopeless
+            row[hopeful] = self.gains(centre, size, densities[hopeful], background)[0] + prior
+            return row
+
+        return np.array(lanes.run(work, len(shapes), self._workers))
 
     def _errors(
         self, centre: FloatArray, size: FloatArray, density: float, background: float
     ) -> FloatArray:
         """Standard deviations of the place from the likelihood's curvature at ± a step."""
         errors = np.empty(3)
+        here = self.gain(centre, size, density, background)
         for axis in range(3):
             step = 0.25 * size[axis] * np.eye(3)[axis]
-            here, plus, minus = (
-                self.gain(*self.moments(place, size), density, background)
-                for place in (centre, centre + step, centre - step)
+            plus, minus = (
+                self.gain(place, size, density, background)
+                for place in (centre + step, centre - step)
             )
             curvature = max(2 * here - plus - minus, 1e-3) / step[axis] ** 2
             errors[axis] = min(1 / np.sqrt(curvature), size[axis])
         return errors
+
+
+def near_muons(ways: Ways, bins: NDArray[np.float32], base: FloatArray, momenta: Momenta) -> Near:
+    """Return muons laid out for many boxes at one place.
+
+    Parameters
+    ----------
+    ways : Ways
+    bins : ndarray, shape (n, BINS, 4)
+    base : ndarray, shape (n,)
+        As for `muscan.kernels.box.Near`.
+    momenta : Momenta
+    """
+    steps = np.diff(ways.point, axis=1)
+    # A muon that does not move along an axis is inside a slab all the way, or nowhere.
+    inverse = 1.0 / np.where(np.abs(steps) < 1e-9, 1e-9, steps)
+    single = np.empty(len(base))
+    kernel.outlier_densities(ways, momenta, single)
+    return Near(
+        ways, bins, base, single,
+        np.ascontiguousarray(ways.point[:, :2].transpose(1, 2, 0)),
+        np.ascontiguousarray(inverse.transpose(1, 2, 0)),
+        np.ascontiguousarray(np.sqrt(np.square(steps).sum(axis=2)).T),
+    )  # fmt: skip
 
 
 def _unpack(x: FloatArray) -> tuple[FloatArray, FloatArray, float]:
@@ -200,9 +285,13 @@ def _unpack(x: FloatArray) -> tuple[FloatArray, FloatArray, float]:
     return x[:3], np.array([wide, wide, tall]), float(density)
 
 
+def _bounded(size: FloatArray) -> FloatArray:
+    return np.minimum(np.maximum(size, SMALLEST_MM), LARGEST_MM)
+
+
 def _log_prior(size: FloatArray) -> float:
     """Log prior probability of a box's shape, 0 for a cube."""
-    return -0.5 * float(np.log(size[2] / size[0]) / ASPECT) ** 2
+    return -0.5 * (math.log(size[2] / size[0]) / ASPECT) ** 2
 
 
 def _quantiles(logs: FloatArray, share: FloatArray) -> FloatArray:

@@ -3,7 +3,7 @@
 Methods differ in how much of the scattering they find and where along a path they put it. A factor
 on the background in every cell of `CELL_MM` is fitted to the muons' likelihood, with steps between
 neighbouring cells held small. Of the factors the running median counts: one cell that stands out
-holds an object, which is no background.
+holds an object, which is no background. Every so many muons are asked, and only those.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.optimize import minimize
 
-from muscan.kernels import region as kernel
+from muscan.kernels import level as kernel
 from muscan.kernels import ways as way_kernel
 from muscan.kernels.ways import Ways
+from muscan.model.track_errors import AIR_DENSITY
 from muscan.model.volume import VoxelGrid
 from muscan.reconstruction import lanes
+from muscan.reconstruction.crossed import crossed_bins
 from muscan.reconstruction.ways import TracedMuons
 
 FloatArray = NDArray[np.float64]
@@ -33,6 +35,33 @@ RANGE: Final = 1.0
 EVALUATIONS: Final = 10
 #: Of more muons, every second (third, …) is asked.
 MOST_MUONS: Final = 60_000
+#: How often the level is fitted, each time with the losses of the one before.
+ROUNDS: Final = 2
+
+
+def levelled(
+    muons: TracedMuons, grid: VoxelGrid, background: FloatArray, workers: int | None = None
+) -> FloatArray:
+    """Return a background at the level that the muons say it has [mrad²/mm], shape of the grid.
+
+    Parameters
+    ----------
+    muons : TracedMuons
+    grid : VoxelGrid
+    background : ndarray, shape of the grid
+        Scattering density [mrad²/mm].
+    workers : int, optional
+        Threads.
+    """
+    stride = 1 + len(muons) // MOST_MUONS
+    ways = Ways(*(np.ascontiguousarray(column[::stride]) for column in muons.ways))
+    asked = TracedMuons(ways, muons.momenta, muons.panel_loss)
+    for _ in range(ROUNDS):
+        factors = background_factors(
+            asked, crossed_bins(asked, grid, background, workers), grid, workers
+        )
+        background = np.maximum(background * factors, AIR_DENSITY)
+    return background
 
 
 def background_factors(
@@ -47,17 +76,14 @@ def background_factors(
     ----------
     muons : TracedMuons
     bins : ndarray, shape (n, BINS, 4)
-        What they cross in the background, see `muscan.kernels.region.fill_bins`.
+        What they cross in the background, see `muscan.reconstruction.crossed`.
     grid : VoxelGrid
     workers : int, optional
         Threads.
     """
     extent = grid.upper - grid.lower
     shape = tuple(np.maximum(np.rint(extent / CELL_MM), 1).astype(int))
-    stride = 1 + len(muons) // MOST_MUONS
-    ways = Ways(*(np.ascontiguousarray(column[::stride]) for column in muons.ways))
-    bins = np.ascontiguousarray(bins[::stride])
-    cells = _cells(ways, grid, shape)
+    cells = _cells(muons.ways, grid, shape)
     shares = lanes.bounds(len(cells))
 
     def cost(flat: FloatArray) -> tuple[float, FloatArray]:
@@ -65,7 +91,7 @@ def background_factors(
         factors = np.exp(flat)
         values = lanes.run(
             lambda lane: kernel.bin_scores(
-                ways, bins, muons.momenta, cells, factors, *shares[lane], gradients[lane]
+                muons.ways, bins, muons.momenta, cells, factors, *shares[lane], gradients[lane]
             ),
             lanes.LANES,
             workers,

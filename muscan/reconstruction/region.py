@@ -6,43 +6,42 @@ one question of all muons at once, so it sees more in a short scan.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from copy import copy
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
-from scipy.optimize import brentq, minimize_scalar
 
-from muscan.errors import InputError
+from muscan.kernels import box as box_kernel
 from muscan.kernels import region as kernel
 from muscan.kernels import ways as way_kernel
-from muscan.kernels.lattice import PART, Lattice, lattice_ratios
+from muscan.kernels.lattice import LEVELS, PART, Lattice, lattice_ratios
+from muscan.kernels.ways import Ways
 from muscan.model.detector import Detector
 from muscan.model.events import Scatters
-from muscan.model.region import Candidate, RegionFit
+from muscan.model.region import Candidate, KnownBox, RegionFit
 from muscan.model.spectrum import MomentumSpectrum
 from muscan.model.track_errors import AIR_DENSITY, least_loss
 from muscan.model.volume import Volume, VoxelGrid
 from muscan.reconstruction import lanes
-from muscan.reconstruction.box_fit import BoxSearch
-from muscan.reconstruction.common import kernel_grid
-from muscan.reconstruction.level import background_factors
+from muscan.reconstruction.box_fit import HIGHEST, LARGEST_SHAPE, BoxSearch, near_muons
+from muscan.reconstruction.crossed import crossed_bins
+from muscan.reconstruction.level import levelled
+from muscan.reconstruction.placing import REACH, best_place, moved
+from muscan.reconstruction.voxel_fit import fit_voxels
 from muscan.reconstruction.ways import TracedMuons, trace_muons
 from muscan.units import MM_PER_CM
 
 FloatArray = NDArray[np.float64]
 
-#: Scattering densities between which a region's is sought [mrad²/cm].
-LOWEST, HIGHEST = 1e-2, 200.0
 #: Edges of the cubes that a scan tries [mm].
 SIZES = (100.0, 200.0, 400.0)
-#: Densities above the background's that it tries, times the edge [mrad²/cm · mm]: for 100 mm
-#: those of aluminium to uranium, for 400 mm of dense goods in light ones to iron.
-INCREASES_MM = 7000.0 * PART ** np.array([2.0, 1.0, 0.0])
-#: How often the background's level is fitted, each time with the losses of the one before.
-LEVEL_ROUNDS = 2
+#: The largest of the densities above the background's that it tries, times the edge
+#: [mrad²/cm · mm]: for 100 mm they are those of aluminium to uranium, for 400 mm those of dense
+#: goods in light ones to iron.
+LARGEST_INCREASE_MM = 7000.0
 #: Least log likelihood ratio of a candidate [nats], and most candidates of a scan.
 THRESHOLD = 8.0
 MOST_CANDIDATES = 60
@@ -51,8 +50,14 @@ MOST_CANDIDATES = 60
 #: muons used.
 SCAN_MUONS = 150_000
 THRESHOLD_OF_PART = 6.0
-#: Fall of the log likelihood at the ends of a 68 % interval.
-INTERVAL_FALL = 0.5
+#: Of more muons near a box, every second (third, …) is used: to climb to it, where each stands for
+#: those left out too, and to measure it.
+CLIMB_MUONS = 4000
+MEASURE_MUONS = 20_000
+#: Of more muons near known boxes, every second (third, …) tells where these stand.
+LOCATING_MUONS = 10_000
+#: A scan takes muons that are this near halfway one after the other [mm].
+SCAN_PATCH = 250.0
 
 
 class MuonTester:
@@ -94,7 +99,8 @@ class MuonTester:
 
         See `muscan.model.region.RegionTester`.
         """
-        return RegionTester._of(self, background).levelled()
+        level = levelled(self.muons, self.grid, _usable(background), self.workers)
+        return RegionTester._of(self, level * MM_PER_CM)
 
 
 class RegionTester:
@@ -134,58 +140,57 @@ class RegionTester:
 
     def _start(self, tester: MuonTester, background: NDArray[Any]) -> None:
         self.grid, self._workers, self._muons = tester.grid, tester.workers, tester.muons
-        values = np.nan_to_num(np.asarray(background, dtype=float)) / MM_PER_CM
-        self._background = np.maximum(values, AIR_DENSITY)
-        self._bins = np.empty((len(self._muons), way_kernel.BINS, 4), np.float32)
-        self._base = np.empty(len(self._muons))
+        self._background = _usable(background)
+        self._held: tuple[RegionFit, ...] = ()
         self._fill()
 
     def _fill(self) -> None:
-        """Sum the background along the paths."""
-        flat = np.ascontiguousarray(self._background.ravel())
-        loss = least_loss(flat)
-        air_loss = float(least_loss(np.array(AIR_DENSITY)))
-        grid, panel_loss = kernel_grid(self.grid), self._muons.panel_loss
+        """Sum the background along the paths, and find the muons' log densities in it."""
+        self._bins = crossed_bins(self._muons, self.grid, self._background, self._workers)
+        self._base = np.empty(len(self._muons))
         shares = lanes.bounds(len(self._muons))
-
-        def work(lane: int) -> None:
-            way_kernel.fill_bins(
-                grid, flat, loss, AIR_DENSITY, air_loss, panel_loss, self._muons.ways,
-                *shares[lane], self._bins,
-            )  # fmt: skip
-            kernel.base_densities(
+        lanes.run(
+            lambda lane: kernel.base_densities(
                 self._muons.ways, self._bins, self._muons.momenta,
                 np.arange(*shares[lane]), self._base,
-            )  # fmt: skip
+            ),
+            lanes.LANES,
+            self._workers,
+        )  # fmt: skip
 
-        lanes.run(work, lanes.LANES, self._workers)
+    def _crossing(self, low: FloatArray, high: FloatArray) -> NDArray[np.int64]:
+        """Return the muons that cross a box, in order."""
+        shares = lanes.bounds(len(self._muons))
+        rows = np.empty(len(self._muons), np.int64)
 
-    def levelled(self) -> RegionTester:
-        """Return the tests against the background at the level that the muons say it has."""
-        other = copy(self)
-        other._bins, other._base = self._bins.copy(), self._base.copy()
-        for _ in range(LEVEL_ROUNDS):
-            factors = background_factors(other._muons, other._bins, self.grid, self._workers)
-            other._background = np.maximum(other._background * factors, AIR_DENSITY)
-            other._fill()
-        return other
+        def work(lane: int) -> NDArray[np.int64]:
+            first, last = shares[lane]
+            part = rows[first:last]
+            return part[: box_kernel.near(self._muons.ways, low, high, first, last, part)]
 
-    def level(self, low: FloatArray, high: FloatArray) -> float:
-        """Return the mean scattering density of the background between two corners [mrad²/cm]."""
-        first = np.floor((low - self.grid.lower) / self.grid.spacing + 1e-9).astype(int)
-        last = np.ceil((high - self.grid.lower) / self.grid.spacing - 1e-9).astype(int)
-        first = np.clip(first, 0, np.array(self.grid.shape) - 1)
-        last = np.clip(last, first + 1, self.grid.shape)
-        weights = []
-        for axis in range(3):
-            edges = self.grid.lower[axis] + self.grid.spacing[axis] * np.arange(
-                first[axis], last[axis] + 1
-            )
-            overlap = np.minimum(edges[1:], high[axis]) - np.maximum(edges[:-1], low[axis])
-            weights.append(np.maximum(overlap, 1e-6))
-        part = self._background[first[0] : last[0], first[1] : last[1], first[2] : last[2]]
-        total = np.einsum("ijk,i,j,k", part, *weights)
-        return float(total / np.prod([w.sum() for w in weights])) * MM_PER_CM
+        return np.concatenate(lanes.run(work, lanes.LANES, self._workers))
+
+    def _search(self, centre: FloatArray, reach: FloatArray, most: int) -> tuple[BoxSearch, int]:
+        """Return the likelihood of boxes near a place, and how many muons one of its stands for.
+
+        Parameters
+        ----------
+        centre, reach : ndarray, shape (3,)
+            Middle and half edges of the surroundings that boxes do not leave [mm].
+        most : int
+            Of more muons near it, every second (third, …) is used.
+        """
+        low, high = centre - reach, centre + reach
+        rows = self._crossing(low, high)
+        stride = 1 + len(rows) // most
+        rows = rows[::stride]
+        ways = Ways(*(np.ascontiguousarray(column[rows]) for column in self._muons.ways))
+        bins, base, momenta = self._bins[rows], self._base[rows], self._muons.momenta
+        for fit in self._held:
+            _place(fit, ways, bins, base, momenta)
+        near = near_muons(ways, bins, base, momenta)
+        search = BoxSearch(near, momenta, self._background, self.grid, low, high, self._workers)
+        return search, stride
 
     def fit_box(
         self, centre: FloatArray, size: FloatArray, density: float | None = None
@@ -200,16 +205,11 @@ class RegionTester:
             First guess of its scattering density [mrad²/cm].
         """
         centre, size = np.asarray(centre, dtype=float), np.asarray(size, dtype=float)
-        search = BoxSearch(
-            self._muons.ways, self._bins, self._muons.momenta, self._base, self.level, centre, size
-        )
-        if density is None:
-            background = self.level(centre - size / 2, centre + size / 2)
-            rows, moments = search.moments(centre, size)
-            tried = np.geomspace(1.3 * background + 0.1, 100.0, 8)
-            gains = [search.gain(rows, moments, float(d), background) for d in tried]
-            density = float(tried[int(np.argmax(gains))])
-        return search.fit(centre, size, density)
+        near, stride = self._search(centre, size / 2 + np.maximum(size, 150.0), CLIMB_MUONS)
+        centre, size, density = near.climb(centre, size, density, stride)
+        # Measured by all that cross it: a part, counted several times, would make chance excesses.
+        inside, _ = self._search(centre, LARGEST_SHAPE * size / 2, MEASURE_MUONS)
+        return inside.measure(centre, size, density)
 
     def fit(self, mask: NDArray[np.bool_], background: float | None = None) -> RegionFit:
         """Return the most likely density of a set of voxels, all of one density.
@@ -226,62 +226,12 @@ class RegionTester:
         InputError
             If the mask does not fit the grid, or no muon crosses it.
         """
-        if mask.shape != self.grid.shape:
-            raise InputError("region", f"mask of shape {mask.shape}, not {self.grid.shape}")
-        other = copy(self)
-        level = float(self._background[mask].mean()) if mask.any() else AIR_DENSITY
-        other._background = np.where(mask, level, self._background)
-        other._bins, other._base = np.empty_like(self._bins), np.empty_like(self._base)
-        other._fill()
-        moments = np.empty((len(self._muons), 4))
-        shares, grid = lanes.bounds(len(self._muons)), kernel_grid(self.grid)
-        flat = np.ascontiguousarray(mask.ravel())
-        lanes.run(
-            lambda lane: way_kernel.mask_crossings(
-                grid, flat, self._muons.ways, *shares[lane], moments
-            ),
-            lanes.LANES,
-            self._workers,
-        )
-        rows = np.flatnonzero(moments[:, 0] > 0)
-        if rows.size == 0:
-            raise InputError("region", "no muon crosses it", "scan for longer")
-        inside = moments[rows]
-
-        def likelihood(log_density: float) -> float:
-            values = np.array([np.exp(log_density) / MM_PER_CM, level])
-            loss = least_loss(values)
-            return float(
-                kernel.region_density(
-                    self._muons.ways, other._bins, self._muons.momenta, rows, inside,
-                    values[0] - values[1], loss[0] - loss[1],
-                )
-            )  # fmt: skip
-
-        best, low, high, top = _interval(likelihood)
-        compared = max(background, LOWEST) if background is not None else level * MM_PER_CM
-        corners = np.argwhere(mask)
-        first, last = corners.min(axis=0), corners.max(axis=0)
-        volume = float(np.count_nonzero(mask)) * self.grid.voxel_volume_mm3 / 1000.0
-        return RegionFit(
-            density=best,
-            low=low,
-            high=high,
-            log_ratio=top - likelihood(float(np.log(compared))),
-            n_muons=int(rows.size),
-            centre=self.grid.position(corners.mean(axis=0)),
-            size=(last - first + 1) * self.grid.spacing,
-            centre_sigma=np.full(3, np.nan),
-            background=compared,
-            integral=(best - compared) * volume,
-            integral_sigma=(high - low) / 2 * volume,
-        )
+        return fit_voxels(self._muons, self.grid, self._background, mask, background, self._workers)
 
     def scan(
         self,
         threshold: float = THRESHOLD,
         sizes: Sequence[float] = SIZES,
-        increases: Sequence[Sequence[float]] | Sequence[float] | None = None,
     ) -> list[Candidate]:
         """Return boxes that scatter more than the background, the surest first.
 
@@ -295,13 +245,16 @@ class RegionTester:
             Least log likelihood ratio [nats].
         sizes : sequence of float
             Edges of the cubes [mm].
-        increases : sequence of float, optional
-            Densities above the background's that are tried [mrad²/cm]; by default `INCREASES`.
         """
         found: list[Candidate] = []
+        whole = self._placed()
+        step = 1 + len(self._muons) // SCAN_MUONS
+        rows = self._patches(
+            np.concatenate([np.arange(*share, step) for share in lanes.bounds(len(self._muons))])
+        )
+        least = threshold if step == 1 else max(threshold, step * THRESHOLD_OF_PART)
         for size in sizes:
-            tried = INCREASES_MM / size if increases is None else np.asarray(increases, float)
-            found += self._cubes(float(size), tried[tried < HIGHEST], threshold)
+            found += whole._cubes(float(size), rows, step, least)
         found.sort(key=lambda candidate: -candidate.log_ratio)
         kept: list[Candidate] = []
         for candidate in found:
@@ -317,27 +270,34 @@ class RegionTester:
         extent = self.grid.upper - self.grid.lower
         return float(sum(np.prod(np.maximum(2 * extent / size, 1.0)) for size in SIZES))
 
-    def _cubes(self, size: float, increases: FloatArray, threshold: float) -> list[Candidate]:
-        """Return the local maxima over the cubes of one size."""
+    def _patches(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return muons in such an order that those that follow each other are near each other."""
+        halfway = self._muons.ways.point[rows][:, ::2, :2].mean(axis=1)
+        patch = np.floor((halfway - self.grid.lower[:2]) / SCAN_PATCH)
+        return rows[np.lexsort((patch[:, 1], patch[:, 0]))]
+
+    def _cubes(
+        self, size: float, rows: NDArray[np.int64], step: int, least: float
+    ) -> list[Candidate]:
+        """Return the local maxima over the cubes of one size, of every so many muons."""
+        increases = min(LARGEST_INCREASE_MM / size, HIGHEST) * PART ** np.arange(LEVELS)[::-1]
         extent = self.grid.upper - self.grid.lower
         pitch = size * np.array([0.25, 0.25, 0.5])
         shape = np.maximum(np.floor((extent - size) / pitch + 1e-9), 0).astype(np.int64) + 1
         cubes = Lattice(self.grid.lower + size / 2, pitch, shape, size / 2)
         count = lanes.lane_count(8 * int(shape.prod()) * len(increases))
-        shares = lanes.bounds(len(self._muons), count)
-        step = 1 + len(self._muons) // SCAN_MUONS
-        sums = [np.zeros((*shape, len(increases))) for _ in range(count)]
+        shares = lanes.bounds(len(rows), count)
+        sums = [np.zeros((shape[2], shape[0], shape[1], len(increases))) for _ in range(count)]
 
         def work(lane: int) -> None:
             lattice_ratios(
                 self._muons.ways, self._bins, self._muons.momenta, self._base, cubes,
-                increases / MM_PER_CM, *shares[lane], step, sums[lane],
+                increases / MM_PER_CM, rows[slice(*shares[lane])], sums[lane],
             )  # fmt: skip
 
         lanes.run(work, count, self._workers)
-        ratios = step * sum(sums[1:], sums[0])
+        ratios = np.moveaxis(step * sum(sums[1:], sums[0]), 0, 2)
         best = ratios.max(axis=3)
-        least = threshold if step == 1 else max(threshold, step * THRESHOLD_OF_PART)
         peaks = (best >= least) & (best == ndimage.maximum_filter(best, size=3))
         middles = cubes.first + np.argwhere(peaks) * pitch
         half = np.full(3, size / 2)
@@ -351,18 +311,52 @@ class RegionTester:
     def holding(self, fit: RegionFit) -> RegionTester:
         """Return the tests against the background with a box in it."""
         other = copy(self)
-        other._bins, other._base = self._bins.copy(), self._base.copy()
-        values = np.array([fit.density, fit.background]) / MM_PER_CM
-        loss = least_loss(values)
-        low, high = fit.bounds
-        rows = np.empty(len(self._muons), np.int64)
-        rows = rows[: way_kernel.near(self._muons.ways, low, high, rows)]
-        moments = np.empty((len(rows), 4))
-        way_kernel.crossings(self._muons.ways, rows, low, high, moments)
-        bins = np.clip(moments[:, 3].astype(int), 0, way_kernel.BINS - 1)
-        other._bins[rows, bins, :3] += (values[0] - values[1]) * moments[:, :3]
-        other._bins[rows, bins, 3] += (loss[0] - loss[1]) * moments[:, 0]
-        kernel.base_densities(self._muons.ways, other._bins, self._muons.momenta, rows, other._base)
+        other._held = (*self._held, fit)
+        return other
+
+    def locating(self, known: Sequence[KnownBox]) -> list[RegionFit]:
+        """Return known boxes where the muons find them, together; none where they find none.
+
+        See `muscan.model.region.RegionTests`.
+        """
+        rows = np.unique(
+            np.concatenate([self._crossing(box.bounds[0] - REACH, box.bounds[1] + REACH)
+                            for box in known])
+        )  # fmt: skip
+        stride = 1 + len(rows) // LOCATING_MUONS
+        rows = rows[::stride]
+        ways = Ways(*(np.ascontiguousarray(column[rows]) for column in self._muons.ways))
+        empty, outside = self._bins[rows], self._base[rows]
+
+        def log_ratio(boxes: Sequence[KnownBox]) -> float:
+            bins, base = empty.copy(), outside.copy()
+            for box in boxes:
+                _place(self._as_fit(box), ways, bins, base, self._muons.momenta)
+            return stride * float((base - outside).sum())
+
+        place, gain = best_place(known, log_ratio)
+        return [self._as_fit(box) for box in moved(known, place)] if gain >= THRESHOLD else []
+
+    def _as_fit(self, box: KnownBox) -> RegionFit:
+        """Return a known box as if it had been fitted."""
+        centre, size = box.bounds.mean(axis=0), box.bounds[1] - box.bounds[0]
+        index = np.floor((centre - self.grid.lower) / self.grid.spacing).astype(int)
+        index = np.clip(index, 0, np.array(self.grid.shape) - 1)
+        level = float(self._background[tuple(index)]) * MM_PER_CM
+        return RegionFit(
+            density=box.density, low=box.density, high=box.density, log_ratio=0.0, n_muons=0,
+            centre=centre, size=size, centre_sigma=np.zeros(3), background=level,
+            integral=(box.density - level) * float(size.prod()) / 1000.0, integral_sigma=0.0,
+        )  # fmt: skip
+
+    def _placed(self) -> RegionTester:
+        """Return these tests with the boxes that they hold in what the muons cross."""
+        if not self._held:
+            return self
+        other = copy(self)
+        other._bins, other._base, other._held = self._bins.copy(), self._base.copy(), ()
+        for fit in self._held:
+            _place(fit, self._muons.ways, other._bins, other._base, self._muons.momenta)
         return other
 
     def box(self, bounds: FloatArray) -> NDArray[np.bool_]:
@@ -377,24 +371,31 @@ class RegionTester:
         )
 
 
-def _interval(likelihood: Callable[[float], float]) -> tuple[float, float, float, float]:
-    """Return the best density, its 68 % interval, and the likelihood of its log at the best."""
-    points = np.linspace(np.log(LOWEST), np.log(HIGHEST), 25)
-    values = [likelihood(float(point)) for point in points]
-    top = int(np.argmax(values))
-    ends = points[max(top - 1, 0)], points[min(top + 1, len(points) - 1)]
-    found = minimize_scalar(
-        lambda x: -likelihood(x), bounds=ends, method="bounded", options={"xatol": 1e-3}
-    )
-    best, level = float(found.x), -float(found.fun) - INTERVAL_FALL
-    limits = []
-    for end in (points[0], points[-1]):
-        if likelihood(float(end)) >= level:
-            limits.append(float(end))
-        else:
-            limits.append(brentq(lambda x: likelihood(x) - level, end, best, xtol=1e-3))
-    low, high = np.exp(limits)
-    return float(np.exp(best)), float(low), float(high), -float(found.fun)
+def _usable(background: NDArray[Any]) -> FloatArray:
+    """Return a background [mrad²/cm] in mrad²/mm, at least that of air."""
+    values = np.nan_to_num(np.asarray(background, dtype=float)) / MM_PER_CM
+    return np.ascontiguousarray(np.maximum(values, AIR_DENSITY))
+
+
+def _place(
+    fit: RegionFit,
+    ways: Ways,
+    bins: NDArray[np.float32],
+    base: FloatArray,
+    momenta: kernel.Momenta,
+) -> None:
+    """Put a box into what muons cross, and into their log densities."""
+    values = np.array([fit.density, fit.background]) / MM_PER_CM
+    loss = least_loss(values)
+    low, high = fit.bounds
+    rows = np.empty(len(base), np.int64)
+    rows = rows[: box_kernel.near(ways, low, high, 0, len(base), rows)]
+    moments = np.empty((len(rows), 4))
+    way_kernel.crossings(ways, rows, low, high, moments)
+    depth = np.clip(moments[:, 3].astype(int), 0, way_kernel.BINS - 1)
+    bins[rows, depth, :3] += (values[0] - values[1]) * moments[:, :3]
+    bins[rows, depth, 3] += (loss[0] - loss[1]) * moments[:, 0]
+    kernel.base_densities(ways, bins, momenta, rows, base)
 
 
 def _overlap(a: FloatArray, b: FloatArray) -> bool:

@@ -188,6 +188,7 @@ def plan(
         "method": method,
         "voxel": float(voxel),
         "detector": _checked_detector(detector),
+        "weigh": kind == "weight",
         "data": _data_version(),
     }
     jobs = []

@@ -16,6 +16,7 @@ import numpy as np
 
 from muscan import pipeline
 from muscan.errors import InputError
+from muscan.model.containers import container_of
 from muscan.model.events import Hits, MomentumMeasurements, Tracks
 from muscan.model.material import MaterialDatabase, load_materials
 from muscan.model.scene import Scene
@@ -36,7 +37,8 @@ def study_scan(parameters: Mapping[str, Any]) -> dict[str, Any]:
     ----------
     parameters : mapping
         ``scene`` (see `study_scene`), ``threat`` (bool or name), ``seed``, ``exposures`` [s],
-        ``method``, ``voxel`` [mm], and ``detector`` (empty for the scene's own).
+        ``method``, ``voxel`` [mm], ``detector`` (empty for the scene's own), and ``weigh``
+        (bool), as weighing takes longer than all the rest.
 
     Returns
     -------
@@ -125,10 +127,11 @@ def _after(
         volume,
         tracks=tracks,
         materials=_database(),
+        container=container_of(scene),
         false_alarms=EVERY_ALERT,
         workers=1,
     )
-    load = timed("weigh", _weigh, tracks, scene)
+    load = timed("weigh", _weigh, tracks, scene) if parameters["weigh"] else None
     return {
         "exposure_s": float(exposure),
         "report": report.model_dump(mode="json"),
@@ -146,7 +149,7 @@ def _weigh(tracks: Tracks, scene: Scene) -> dict[str, float | None] | None:
         load = pipeline.weigh(
             tracks,
             cargo=declared,
-            container="20ft" if scene.containers else "",
+            container=container_of(scene),
             materials=_database(),
         )
     except InputError:

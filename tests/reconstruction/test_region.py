@@ -18,10 +18,12 @@ from muscan.errors import InputError
 from muscan.kernels import region as kernel
 from muscan.kernels import ways as way_kernel
 from muscan.kernels.lattice import Lattice, lattice_ratios
+from muscan.kernels.level import bin_scores
+from muscan.model.region import KnownBox
 from muscan.model.spectrum import sea_level_spectrum
 from muscan.model.track_errors import AIR_DENSITY
 from muscan.model.volume import VoxelGrid
-from muscan.reconstruction.box_fit import BoxSearch
+from muscan.reconstruction.level import levelled
 from muscan.reconstruction.region import MuonTester, RegionTester
 from muscan.units import MM_PER_CM
 
@@ -135,11 +137,12 @@ def test_lattice_agrees_with_boxes_one_by_one(tests):
     first = np.array([-250.0, -250.0, -150.0])
     shape = np.array([8, 8, 4])
     lattice = Lattice(first, np.array([50.0, 50.0, 75.0]), shape, 60.0)
-    increases = np.array([20.0, 100.0]) / MM_PER_CM
-    ratios = np.zeros((*shape, 2))
+    increases = np.array([4.0, 20.0, 100.0]) / MM_PER_CM
+    ratios = np.zeros((4, 8, 8, 3))
     lattice_ratios(
-        muons.ways, tests._bins, light, tests._base, lattice, increases, 0, len(muons), 1, ratios
-    )
+        muons.ways, tests._bins, light, tests._base, lattice, increases,
+        np.arange(len(muons)), ratios,
+    )  # fmt: skip
     for cell in ((1, 1, 1), (5, 6, 2), (7, 5, 2), (6, 5, 0)):
         centre = first + np.array(cell) * lattice.pitch
         rows = np.arange(len(muons))
@@ -150,7 +153,8 @@ def test_lattice_agrees_with_boxes_one_by_one(tests):
             direct = kernel.region_density(
                 muons.ways, tests._bins, light, rows, moments[rows], increase, 0.0
             ) - tests._base[rows].sum()  # fmt: skip
-            assert ratios[cell][level] == pytest.approx(direct, abs=0.25 * abs(direct) + 4.0)
+            found = ratios[cell[2], cell[0], cell[1], level]
+            assert found == pytest.approx(direct, abs=0.25 * abs(direct) + 4.0)
 
 
 def test_scan_and_fit_find_the_block(tests):
@@ -183,12 +187,8 @@ def test_an_ordinary_place_is_not_significant(tests):
 def test_level_of_the_background_is_corrected(tests):
     muons = tests._muons
     for factor in (0.5, 2.0):
-        off = np.full(GRID.shape, factor * CARGO)
-        started = RegionTester.__new__(RegionTester)
-        tester = MuonTester.__new__(MuonTester)
-        tester.grid, tester.workers, tester.muons = GRID, 1, muons
-        started._start(tester, off)
-        level = float(np.median(started.levelled()._background)) * MM_PER_CM
+        off = np.full(GRID.shape, factor * CARGO) / MM_PER_CM
+        level = float(np.median(levelled(muons, GRID, off, 1))) * MM_PER_CM
         assert abs(np.log(level / CARGO)) < 0.5 * abs(np.log(factor))
 
 
@@ -201,6 +201,13 @@ def test_any_number_of_workers_gives_the_same_bits(toy):
     )
     assert np.array_equal(one._background, three._background)
     assert np.array_equal(one._base, three._base)
+    fits = [tests.fit_box(np.zeros(3), np.full(3, 200.0), 5.0) for tests in (one, three)]
+    assert repr(fits[0]) == repr(fits[1])
+    scans = [tests.scan(threshold=-1e3) for tests in (one, three)]
+    assert len(scans[0]) == len(scans[1]) > 0
+    for a, b in zip(*scans, strict=True):
+        assert a.log_ratio == b.log_ratio
+        assert np.array_equal(a.bounds, b.bounds)
 
 
 def test_input_is_checked(toy, tests):
@@ -238,12 +245,91 @@ def test_spread_and_pulls_of_a_hundred_seeds(toy, momentum):
     assert (errors / widths).std(ddof=1) == pytest.approx(1.0, abs=0.15)
 
 
-def test_search_counts_only_muons_that_cross(tests):
-    muons = tests._muons
-    search = BoxSearch(
-        muons.ways, tests._bins, muons.momenta, tests._base, tests.level,
-        BLOCK.mean(axis=0), np.full(3, 120.0),
-    )  # fmt: skip
-    rows, moments = search.moments(BLOCK.mean(axis=0), np.full(3, 120.0))
-    assert (moments[:, 0] > 0).all()
-    assert search.gain(rows, moments, CARGO, CARGO) == pytest.approx(0.0, abs=1e-2)
+def test_gains_of_a_box_are_those_of_its_muons_one_by_one(tests):
+    """The fit's kernel against chords and likelihoods of single muons, also beside a bend."""
+    muons, size = tests._muons, np.array([120.0, 120.0, 90.0])
+    for centre in (BLOCK.mean(axis=0), np.array([-150.0, 60.0, 20.0])):
+        search, stride = tests._search(centre, 2 * size, len(muons))
+        assert stride == 1
+        densities = np.array([2.0, 60.0])
+        gains, crossing = search.gains(centre, size, densities, CARGO)
+        moments = np.empty((len(muons), 4))
+        way_kernel.crossings(
+            muons.ways, np.arange(len(muons)), centre - size / 2, centre + size / 2, moments
+        )
+        rows = np.flatnonzero(moments[:, 0] > 0)
+        assert crossing == len(rows) > 30
+        for density, gain in zip(densities, gains, strict=True):
+            single = region_toy.log_densities(tests, rows, moments[rows], density, CARGO)
+            assert gain == pytest.approx((single - tests._base[rows]).sum(), abs=1e-6)
+        # The background's own density changes nothing.
+        assert search.gain(centre, size, CARGO, CARGO) == pytest.approx(0.0, abs=1e-2)
+
+
+def test_level_of_a_box_is_the_mean_of_what_it_covers(tests):
+    values = np.random.default_rng(0).uniform(0.1, 1.0, GRID.shape)
+    other = RegionTester.__new__(RegionTester)
+    other.__dict__.update(tests.__dict__)
+    other._background = values / MM_PER_CM
+    search, _ = other._search(np.zeros(3), np.full(3, 100.0), 4000)
+    # Halves and quarters of voxels along each axis, of 100 mm and from -400, -400, -300.
+    parts = np.array([0.5, 1.0, 0.25])
+    covered = values[3:6, 4:6, 2:4]
+    expected = np.einsum("ijk,i,j,k", covered, parts, [1.0, 1.0], [0.5, 1.0]) / (1.75 * 2 * 1.5)
+    low, high = np.array([-50.0, 0.0, -50.0]), np.array([125.0, 200.0, 100.0])
+    assert search.level((low + high) / 2, high - low) == pytest.approx(expected, rel=1e-9)
+
+
+def test_held_boxes_stay_in_what_is_tested(tests):
+    """Placed among the muons near another box, or among all, they make the same densities."""
+    fit = tests.fit_box(BLOCK.mean(axis=0), np.full(3, 120.0), DENSE)
+    held = tests.holding(fit)
+    place, size = BLOCK.mean(axis=0) + np.array([60.0, 0.0, 0.0]), np.full(3, 120.0)
+    near, everywhere, free = (
+        each._search(place, size, 4000)[0]._near for each in (held, held._placed(), tests)
+    )
+    assert np.array_equal(near.bins, everywhere.bins)
+    assert np.array_equal(near.base, everywhere.base)
+    assert not np.array_equal(near.base, free.base)
+
+
+def test_classes_are_those_of_the_spectrum(tests):
+    assert tests._muons.momenta.reach.shape[1] == kernel.CLASSES
+
+
+def test_scores_are_derivatives_of_the_likelihood(tests):
+    muons, rng = tests._muons, np.random.default_rng(4)
+    cells = rng.integers(0, 3, (len(muons), way_kernel.BINS)).astype(np.int32)
+    logs = np.array([0.3, -0.2, 0.1])
+
+    def value(logs, gradient):
+        return bin_scores(
+            muons.ways, tests._bins, muons.momenta, cells, np.exp(logs), 0, 500, gradient
+        )
+
+    gradient, unused = np.zeros(3), np.zeros(3)
+    value(logs, gradient)
+    for number in range(3):
+        step = 1e-4 * np.eye(3)[number]
+        slope = (value(logs + step, unused) - value(logs - step, unused)) / 2e-4
+        assert gradient[number] == pytest.approx(slope, rel=2e-3, abs=0.02)
+
+
+def test_known_boxes_are_found_where_they_stand(tests):
+    """The block itself as a frame of two halves, said to stand 60 and -40 mm beside its place."""
+    low, high = BLOCK
+    middle = np.array([high[0], high[1], (low[2] + high[2]) / 2])
+    aside = np.array([60.0, -40.0, 0.0])
+    halves = [
+        KnownBox("lower", np.array([low, middle]) + aside, 79.0),
+        KnownBox("upper", np.array([[*low[:2], middle[2]], high]) + aside, 79.0),
+    ]
+    found = tests.locating(halves)
+    assert len(found) == 2
+    centre = np.mean([fit.centre for fit in found], axis=0)
+    assert np.abs(centre - BLOCK.mean(axis=0)).max() < 25
+    elsewhere = [
+        KnownBox(box.name, box.bounds + np.array([-300.0, 250.0, 0.0]), box.density)
+        for box in halves
+    ]
+    assert tests.locating(elsewhere) == []

@@ -83,8 +83,10 @@ def quantile_interval(
     tail = (1 - level) / 2
     low = np.flatnonzero(at_least >= 1 - tail)
     high = np.flatnonzero(at_least <= tail)
+    with np.errstate(invalid="ignore"):  # none between values of minus infinity, as of no alert
+        value = float(np.quantile(ordered, probability))
     return Estimate(
-        float(np.quantile(ordered, probability)),
+        value,
         float(ordered[low[-1]]) if low.size else -np.inf,
         float(ordered[high[0]]) if high.size else np.inf,
     )

@@ -22,6 +22,7 @@ def parameters(**changes):
         "exposures": [2.0, 4.0],
         "method": "poca",
         "voxel": 200.0,
+        "weigh": False,
         "detector": "",
         **changes,
     }

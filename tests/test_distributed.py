@@ -61,7 +61,7 @@ def assert_same(a, b):
 
 def kill_one_soon(client, after):
     """Kill a worker's process some time from now, and return the thread that does."""
-    pid = next(iter(client.run(os.getpid).values()))
+    pid = next(iter(client.run(os.getpid, on_error="ignore").values()))
 
     def strike():
         time.sleep(after)
@@ -114,7 +114,7 @@ def test_a_killed_worker_costs_no_hits(scanned):
         thread, pid = kill_one_soon(client, 0.2)
         there = muscan.simulate("blocks", minutes=3, seed=4, client=client)
         thread.join()
-        assert pid not in client.run(os.getpid).values()
+        assert pid not in client.run(os.getpid, on_error="ignore").values()
     here = muscan.simulate("blocks", minutes=3, seed=4)
     for name, column in here.columns().items():
         np.testing.assert_array_equal(getattr(there, name), column, err_msg=name)
@@ -131,7 +131,7 @@ def test_a_worker_killed_under_poca_costs_no_volume(scanned):
             thread.join()
             assert_same(volume, alone)
             client.wait_for_workers(2)
-            assert pid not in client.run(os.getpid).values()
+            assert pid not in client.run(os.getpid, on_error="ignore").values()
 
 
 @pytest.mark.slow
@@ -143,7 +143,7 @@ def test_a_worker_killed_under_a_study_costs_no_result(tmp_path):
         there = study("calibrate", output=tmp_path / "there", client=client, **options)
         thread.join()
         client.wait_for_workers(2)
-        assert pid not in client.run(os.getpid).values()
+        assert pid not in client.run(os.getpid, on_error="ignore").values()
     here = study("calibrate", output=tmp_path / "here", workers=1, **options)
     assert there.n_failed == here.n_failed == 0
     assert there.n_scans == here.n_scans
@@ -155,14 +155,14 @@ def test_a_worker_killed_between_two_steps_costs_no_volume(scanned):
     """The muons that it kept are sent to another."""
     options = {"method": "em", "voxel": VOXEL, **OPTIONS["em"]}
     with connect("local:2") as client:
-        pids = set(client.run(os.getpid).values())
+        pids = set(client.run(os.getpid, on_error="ignore").values())
 
         def strike(step, gain):
             if step == 2:
                 os.kill(min(pids), signal.SIGKILL)
 
         volume = muscan.reconstruct(scanned[1], client=client, callback=strike, **options)
-        assert min(pids) not in client.run(os.getpid).values()
+        assert min(pids) not in client.run(os.getpid, on_error="ignore").values()
     assert_same(volume, muscan.reconstruct(scanned[1], **options))
 
 

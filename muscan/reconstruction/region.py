@@ -335,7 +335,9 @@ class RegionTester:
             return stride * float((base - outside).sum())
 
         place, gain = best_place(known, log_ratio)
-        return [self._as_fit(box) for box in moved(known, place)] if gain >= THRESHOLD else []
+        # They are there if the muons asked say so, each for itself alone.
+        there = gain >= stride * THRESHOLD
+        return [self._as_fit(box) for box in moved(known, place)] if there else []
 
     def _as_fit(self, box: KnownBox) -> RegionFit:
         """Return a known box as if it had been fitted."""

@@ -13,7 +13,7 @@ from muscan import io
 from muscan.errors import InputError, MissingExtraError
 from muscan.io import audit
 from muscan.model.alerts import AlertReport
-from muscan.model.containers import container_of, container_spec
+from muscan.model.containers import container_spec
 from muscan.model.detector import Detector
 from muscan.model.draw import draw_scene
 from muscan.model.events import Hits, Run, Tracks
@@ -60,7 +60,7 @@ def scan(
         where the extra ``report`` is installed; made if missing.
     minutes, seed, method, voxel, detector, materials, watch, cargo, container, flux,
     workers, progress
-        As in `simulate`, `reconstruct` and `identify`. Of a scene, the container is known.
+        As in `simulate`, `reconstruct` and `identify`.
     threat : bool or str
         Hide one of the template's threats; a name says which. See `muscan.draw_scene`.
     notify : sequence of str
@@ -91,7 +91,6 @@ def scan(
     check_targets(notify)
     with ahead.compiling(method) if scene is not None else nullcontext():
         if scene is not None:
-            container = container or container_of(scene)
             simulate(
                 scene,
                 detector=detector,

@@ -1,6 +1,7 @@
 """How often benign cargo raises an alert: a table of simulated scans, and its reader.
 
-A row says: in ``scans`` benign scans of a kind of cargo with a scanner, a method and an exposure,
+A row says: in ``scans`` benign scans of a kind of cargo, with a scanner, a declared container (or
+none), a method and an exposure,
 alerts of a severity or a higher one, at least as significant as a threshold, came up
 ``false_alarms`` times a scan. ``muscan study calibrate`` makes the table; the shipped one is
 ``operating_points.csv`` beside this file.
@@ -40,6 +41,8 @@ class OperatingPoint:
     ----------
     scanner : str
         Name of the layout.
+    container : str
+        The container that was declared (`muscan.model.containers`), "" for none.
     cargo : str
         The template of the benign scenes, or ``any`` for all kinds together.
     method : str
@@ -60,6 +63,7 @@ class OperatingPoint:
     """
 
     scanner: str
+    container: str
     cargo: str
     method: str
     exposure_s: float
@@ -79,7 +83,7 @@ class FalseAlarms:
     Attributes
     ----------
     points : tuple of OperatingPoint
-        The rows of the scanner, cargo and method, at the one or two nearest exposures.
+        The rows of the scanner, container, cargo and method, at the one or two nearest exposures.
     exposure_s : float
     """
 
@@ -117,6 +121,7 @@ def false_alarms_of(
     method: str,
     exposure_s: float,
     cargo: str = ANY_CARGO,
+    container: str = "",
     points: Sequence[OperatingPoint] | None = None,
 ) -> FalseAlarms | None:
     """Return what the table says of a scan; None where no row fits.
@@ -131,11 +136,15 @@ def false_alarms_of(
         Live time [s].
     cargo : str
         Declared kind of cargo; where the table lacks it, all kinds together.
+    container : str
+        Declared container. Undeclared, its posts are objects like any other: rows of scans that
+        declared one do not say how often those alarm.
     points : sequence of OperatingPoint, optional
         The table; the shipped one unless given.
     """
     table = shipped_operating_points() if points is None else points
-    same = [p for p in table if (p.scanner, p.method) == (scanner, method)]
+    case = scanner, container, method
+    same = [p for p in table if (p.scanner, p.container, p.method) == case]
     rows = [p for p in same if p.cargo == cargo] or [p for p in same if p.cargo == ANY_CARGO]
     if not rows or not exposure_s > 0:
         return None
@@ -153,6 +162,7 @@ def count_false_alarms(
     reports: Iterable[AlertReport],
     *,
     scanner: str,
+    container: str,
     cargo: str,
     method: str,
     exposure_s: float,
@@ -164,7 +174,7 @@ def count_false_alarms(
     ----------
     reports : iterable of AlertReport
         Of scans of benign scenes, each with all its alerts.
-    scanner, cargo, method, exposure_s, provenance
+    scanner, container, cargo, method, exposure_s, provenance
         As of `OperatingPoint`.
 
     Raises
@@ -185,7 +195,7 @@ def count_false_alarms(
             low, high = gamma.ppf([0.15866, 0.84134], k + 0.5) / len(scans)
             rows.append(
                 OperatingPoint(
-                    scanner, cargo, method, exposure_s, severity, threshold,
+                    scanner, container, cargo, method, exposure_s, severity, threshold,
                     (k + 0.5) / len(scans), float(low), float(high), len(scans), provenance,
                 )
             )  # fmt: skip
@@ -232,6 +242,7 @@ def _point(row: dict[str, str]) -> OperatingPoint:
         raise ValueError(f"severity {row['severity']}")
     point = OperatingPoint(
         scanner=row["scanner"],
+        container=row["container"],
         cargo=row["cargo"],
         method=row["method"],
         exposure_s=float(row["exposure_s"]),
@@ -276,6 +287,6 @@ def with_rates(report: AlertReport, rates: FalseAlarms | None) -> AlertReport:
     which = "" if missing == len(found) else f" of {missing} alerts"
     warning = (
         f"false-alarm rates{which} count chance only: there are no benign scans of this scanner, "
-        "method and exposure to compare with"
+        "declared container, method and exposure to compare with"
     )
     return report.model_copy(update={"alerts": alerts, "warnings": [*report.warnings, warning]})

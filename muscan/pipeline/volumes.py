@@ -201,7 +201,7 @@ def identify(
             middle = (found.grid.lower + found.grid.upper) / 2
             options["known"] = list(frame_boxes(container, middle, database))
         report, labels = run_identify(found, tester, database, watch=watch, **options)
-        report = _calibrated(report, muons, cargo)
+        report = _calibrated(report, muons, cargo, container)
         if muons is not None and cargo:
             load = weigh(muons, cargo=cargo, container=container, materials=database, flux=flux)
             report = with_load(report, load, cargo)
@@ -211,13 +211,15 @@ def identify(
     return report, labels
 
 
-def _calibrated(report: AlertReport, tracks: Tracks | None, cargo: str) -> AlertReport:
+def _calibrated(
+    report: AlertReport, tracks: Tracks | None, cargo: str, container: str
+) -> AlertReport:
     """Return the report with the false-alarm rates of benign scans, where there are such."""
     from muscan.identification.operating_points import ANY_CARGO, false_alarms_of, with_rates
 
     layout = tracks.detector.name if tracks is not None and tracks.detector is not None else ""
     live = report.scan.live_time_s or 0.0
-    rates = false_alarms_of(layout, report.scan.method, live, cargo or ANY_CARGO)
+    rates = false_alarms_of(layout, report.scan.method, live, cargo or ANY_CARGO, container)
     return with_rates(report, rates)
 
 

@@ -31,6 +31,8 @@ class Scan:
         What the scan was made with.
     scanner : str
         Name of the layout.
+    container : str
+        The container that was declared, "" for none.
     truth : mapping
         Threats and masses, see `muscan.studies.scan.study_scan`.
     result : mapping
@@ -39,6 +41,7 @@ class Scan:
 
     parameters: Mapping[str, Any]
     scanner: str
+    container: str
     truth: Mapping[str, Any]
     result: Mapping[str, Any]
 
@@ -80,7 +83,7 @@ class Scan:
 def scans(jobs: Sequence[Mapping[str, Any]], records: Sequence[Record | None]) -> list[Scan]:
     """Return every scan that did not fail after every exposure."""
     return [
-        Scan(parameters, record["scanner"], record["truth"], result)
+        Scan(parameters, record["scanner"], record["container"], record["truth"], result)
         for parameters, record in zip(jobs, records, strict=True)
         if record is not None
         for result in record["results"]

@@ -17,7 +17,7 @@ from muscan.identification.operating_points import (
 from muscan.model.alerts import AlertReport
 from muscan.studies.matching import Scan
 
-_Case = tuple[str, str, str, float]
+_Case = tuple[str, str, str, str, float]
 
 
 def operating_points(found: Sequence[Scan]) -> list[OperatingPoint]:
@@ -34,13 +34,15 @@ def operating_points(found: Sequence[Scan]) -> list[OperatingPoint]:
             continue
         for cargo in (scan.scene, ANY_CARGO):
             method = str(scan.parameters["method"])
-            cases.setdefault((scan.scanner, cargo, method, scan.exposure_s), []).append(scan)
+            case = scan.scanner, scan.container, cargo, method, scan.exposure_s
+            cases.setdefault(case, []).append(scan)
     return [
         point
-        for (scanner, cargo, method, exposure), scans in sorted(cases.items())
+        for (scanner, container, cargo, method, exposure), scans in sorted(cases.items())
         for point in count_false_alarms(
             (AlertReport.model_validate(scan.result["report"]) for scan in scans),
             scanner=scanner,
+            container=container,
             cargo=cargo,
             method=method,
             exposure_s=exposure,
@@ -61,4 +63,4 @@ def write_operating_points(path: Path, found: Sequence[Scan]) -> Path:
 
 
 def _case(point: OperatingPoint) -> _Case:
-    return point.scanner, point.cargo, point.method, point.exposure_s
+    return point.scanner, point.container, point.cargo, point.method, point.exposure_s

@@ -206,6 +206,8 @@ def plan(
 
 
 _SEARCH = (30.0, 60.0, 90.0, 120.0)
+#: Of the form of a scan's record: folders with others make their scans anew.
+_RECORD_VERSION = 2
 
 
 def container_templates() -> tuple[str, ...]:
@@ -240,7 +242,7 @@ def _data_version() -> str:
         for kind in ("detectors/scanners", "detectors/panels")
         for path in resources.names(kind).values()
     )
-    return f"{load_materials().version}-{zlib.crc32(layouts.encode()):08x}"
+    return f"{_RECORD_VERSION}-{load_materials().version}-{zlib.crc32(layouts.encode()):08x}"
 
 
 def _described(name: str, seed: int, loads: Sequence[bool | str]) -> str:

@@ -61,6 +61,7 @@ def study_scan(parameters: Mapping[str, Any]) -> dict[str, Any]:
     seconds = {"simulate": time.process_time() - began}
     return {
         "scanner": hits.detector.name,
+        "container": container_of(scene),
         "truth": _truth(scene),
         "seconds": _rounded(seconds),
         "results": [_after(hits, exposure, parameters, scene) for exposure in exposures],

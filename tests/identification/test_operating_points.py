@@ -14,7 +14,7 @@ from muscan.identification.operating_points import (
 )
 from muscan.model.alerts import Alert, AlertReport, Interval, MaterialGuess, ScanInfo
 
-FACTS = {"scanner": "portal", "method": "em", "provenance": "test"}
+FACTS = {"scanner": "portal", "container": "", "method": "em", "provenance": "test"}
 NOTHING = Interval(value=1, low=1, high=1)
 
 
@@ -75,6 +75,7 @@ def test_what_is_not_in_the_table_is_none(table):
     assert false_alarms_of("portal", "em", 50, points=table) is not None
     assert false_alarms_of("portal", "em", math.nan, points=table) is None
     assert false_alarms_of("portal", "em", 60, "fruit", points=table) is not None
+    assert false_alarms_of("portal", "em", 60, container="20ft", points=table) is None
 
 
 def test_the_file_reads_back(table, tmp_path):
@@ -85,7 +86,7 @@ def test_the_file_reads_back(table, tmp_path):
     assert [p.false_alarms for p in again] == pytest.approx([p.false_alarms for p in table])
     lines = path.read_text().splitlines()
     path.write_text(
-        "\n".join([*lines[:3], lines[3].replace("portal,any,em,60", "portal,any,em,x")])
+        "\n".join([*lines[:3], lines[3].replace("portal,,any,em,60", "portal,,any,em,x")])
     )
     with pytest.raises(InputError, match="line 4"):
         read_operating_points(path)

@@ -44,7 +44,7 @@ def alert(significance=6.0, x=100.0, *, severity="high", chance=0.01, mass=(20.0
     }
 
 
-def scan(*alerts, threat=False, seed=0, scene="fruit", exposure=60.0, total=1000.0):
+def scan(*alerts, threat=False, seed=0, scene="fruit", exposure=60.0, total=1000.0, container=""):
     report = {
         "format": "muscan-alerts",
         "format_version": 1,
@@ -62,6 +62,7 @@ def scan(*alerts, threat=False, seed=0, scene="fruit", exposure=60.0, total=1000
     return Scan(
         {"scene": scene, "seed": seed, "method": "em"},
         "portal",
+        container,
         {"threats": [THREAT] if threat else [], "total_kg": 1020.0, "tare_kg": 200.0},
         {
             "exposure_s": exposure,
@@ -174,11 +175,12 @@ def test_calibration_gives_thresholds_and_a_table_that_rules_read(tmp_path):
     assert point.scans == 20
     path = tmp_path / "operating_points.csv"
     write_operating_points(path, found)
-    other = [scan(alert(4.0), scene="ore")]
+    other = [scan(alert(4.0), scene="ore"), scan(alert(4.0), container="20ft")]
     write_operating_points(path, other)
     again = read_operating_points(path)
-    assert {p.cargo for p in again} == {"any", "fruit", "ore"}
-    assert next(p for p in again if p.cargo == "fruit").scans == 20
+    scans = {(p.container, p.cargo): p.scans for p in again}
+    one, boxed = {("", "any"): 1, ("", "ore"): 1}, {("20ft", "any"): 1, ("20ft", "fruit"): 1}
+    assert scans == {("", "fruit"): 20} | one | boxed
 
 
 def test_no_scan_no_table():

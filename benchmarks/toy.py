@@ -106,8 +106,13 @@ def _later(paths, flat, loss):
     rate = momentum_loss(flat)
     done = np.empty(len(paths.voxel), np.uint8)
     kernel.loss_shares(paths, rate, loss, 0, len(loss), done)
-    rows = (kernel.project_tilted(paths, flat, rate, done, n) for n in range(len(loss)))
-    return np.array([row[3:6] for row in rows])
+    length = paths.length.astype(float)
+    before = np.cumsum(length) - length
+    muon = np.repeat(np.arange(len(loss)), np.diff(paths.first))
+    middle = paths.top[muon] - (before - before[paths.first[muon]]) - length / 2
+    weight = (done / 255 - 0.5) * flat[paths.voxel] * length
+    moments = (weight, weight * middle, weight * (middle**2 + length**2 / 12))
+    return np.stack([np.bincount(muon, part, len(loss)) for part in moments], axis=1)
 
 
 def _arriving(spectrum, cosine, least, rng):

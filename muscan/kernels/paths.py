@@ -200,46 +200,6 @@ def project_all(paths, density, first, last, sums):
 
 
 @njit(cache=True, nogil=True)
-def project_tilted(paths, density, rate, done, n):
-    """Return S as `project` does, the same weighted by the loss so far, and the whole loss.
-
-    Parameters
-    ----------
-    paths, density, n
-        As for `project`.
-    rate : ndarray, shape (voxels,)
-        Momentum lost [GeV/mm].
-    done : (visits,) uint8
-        From `loss_shares`.
-
-    Returns
-    -------
-    saa, sab, sbb, taa, tab, tbb : float
-        The latter weighted by u - 1/2, with u the share of the loss at the middle of a voxel.
-    loss : float
-        Momentum lost on the path [GeV].
-    """
-    saa = sab = sbb = taa = tab = tbb = loss = 0.0
-    t = np.float64(paths.top[n])
-    for m in range(paths.first[n], paths.first[n + 1]):
-        length, voxel = np.float64(paths.length[m]), paths.voxel[m]
-        loss += length * rate[voxel]
-        value = density[voxel] * length
-        middle = t - 0.5 * length
-        lever = value * middle
-        square = value * (middle * middle + length * length / 12.0)
-        u = np.float64(done[m]) * (1.0 / 255.0) - 0.5
-        saa += value
-        sab += lever
-        sbb += square
-        taa += u * value
-        tab += u * lever
-        tbb += u * square
-        t -= length
-    return saa, sab, sbb, taa, tab, tbb, loss
-
-
-@njit(cache=True, nogil=True)
 def loss_shares(paths, rate, losses, first, last, done):
     """Fill the share of each muon's loss at the middle of every voxel, in 255ths.
 

@@ -127,7 +127,6 @@ class DealtProblem(Problem):
             muons=Counted(n, int(np.prod(grid.shape))),  # type: ignore[arg-type]
             grid=grid,
             known=coarser_field(self.known, parent),
-            loss_rate=coarser_field(self.loss_rate, parent),
             held=self.team.derive(_coarser, self.held, start, step),
         )
 
@@ -150,7 +149,6 @@ def deal_problem(
     detector: Detector | None = None,
     workers: int | None = None,
     known: FloatArray | None = None,
-    loss_rate: FloatArray | None = None,
 ) -> DealtProblem:
     """Deal muons to a team, and return the likelihood of a volume given all of them.
 
@@ -160,7 +158,7 @@ def deal_problem(
     scatters, grid, spectrum, momentum, detector, workers
         As for `muscan.reconstruction.em.em`; ``workers`` are threads here, which pick the muons
         that cross the grid.
-    known, loss_rate
+    known
         As of `Problem`.
 
     Raises
@@ -174,7 +172,7 @@ def deal_problem(
     if len(used) == 0:
         raise InputError("tracks", "no muon crosses the grid", "check --bounds")
     voxels = int(np.prod(grid.shape))
-    given = (grid, momentum, detector, spectrum, loss_rate)
+    given = (grid, momentum, detector, spectrum)
     portions = [
         (used.take(slice(group[0][0], group[-1][1])), group, *given)
         for group in grouped(lane_rows(len(used), voxels), team)
@@ -184,7 +182,6 @@ def deal_problem(
         momenta=None,  # type: ignore[arg-type]
         grid=grid,
         known=known,
-        loss_rate=loss_rate,
         team=team,
         held=team.hold(_keep, portions),
     )
@@ -197,14 +194,13 @@ def _keep(
     momentum: Literal["spectrum", "measured"],
     detector: Detector | None,
     spectrum: MomentumSpectrum | None,
-    loss_rate: FloatArray | None,
 ) -> Kept:
     """Trace the muons of a group of lanes."""
     first = rows[0][0]
     muons = prepare(scatters, grid, momentum, detector, 1)
     momenta = MomentumModel(muons, spectrum)
     shares = tuple((a - first, b - first) for a, b in rows)
-    return Kept(Problem(muons, momenta, grid, 1, None, loss_rate, shares), first)
+    return Kept(Problem(muons, momenta, grid, 1, None, shares), first)
 
 
 def _outliers(kept: Kept, origin: Origin, density: FloatArray) -> FloatArray:

@@ -40,8 +40,6 @@ Row = tuple[FloatArray, FloatArray, FloatArray]
 #: Momentum lost in water by a 3 GeV muon [GeV cm²/g] (PDG 2024), as in `momentum_loss`: what a
 #: volume takes is told in terms of it, and means water of that much range.
 GEV_PER_WATER = 2.30e-3
-#: Water in a radiation length of it [g/cm²].
-_WATER_X0 = 36.1
 #: Cosines of the zenith angle for which the classes are tabulated.
 COSINES = np.linspace(0.1, 1.0, 19)
 #: Thicknesses in radiation lengths for which they are.
@@ -203,21 +201,6 @@ class ClassTable:
         (logs, slopes), (more, _) = results
         step = GEV_PER_WATER * (crossed * _PART + _MORE)
         return np.exp(logs), slopes, (more - logs) / step
-
-
-def class_tables(spectrum: MomentumSpectrum) -> Row:
-    """Return powers, tilts and gains as of `Mixture`, shape (cosines × losses, classes).
-
-    Of muons in light matter, where a loss tells the thickness; `ClassTable` knows both.
-    """
-    table = ClassTable(spectrum)
-    rows = [
-        table.row(cosine, loss, int(_nearest_thickness(value / GEV_PER_WATER / _WATER_X0)))
-        for cosine in range(len(COSINES))
-        for loss, value in enumerate(LOSSES)
-    ]
-    powers, tilts, gains = (np.array(column) for column in zip(*rows, strict=True))
-    return powers, tilts, gains
 
 
 def _nearest_thickness(thickness: FloatArray | float) -> NDArray[np.int64]:

@@ -34,8 +34,6 @@ class Problem:
     workers : int or None
     known : ndarray or None, shape (voxels,)
         Scattering density that every voxel has at least [mrad²/mm]; None for air everywhere.
-    loss_rate : ndarray or None, shape (voxels,)
-        Momentum lost [GeV/mm], where it is known otherwise than from the scattering density.
     shares : tuple of (int, int), optional
         First and last row (exclusive) of each lane; equal shares unless given. They fix the order
         of every sum.
@@ -46,7 +44,6 @@ class Problem:
     grid: VoxelGrid
     workers: int | None = None
     known: FloatArray | None = None
-    loss_rate: FloatArray | None = None
     shares: tuple[tuple[int, int], ...] | None = None
 
     def densities(self, logs: FloatArray) -> FloatArray:
@@ -55,16 +52,12 @@ class Problem:
 
     def mixture(self, density: FloatArray) -> kernel.Mixture:
         """Return the momentum classes given what a volume takes of the momenta."""
-        rate = momentum_loss(density) if self.loss_rate is None else self.loss_rate
-        return self.momenta.mixture(density, rate, self.workers)
+        return self.momenta.mixture(density, momentum_loss(density), self.workers)
 
     def field(self, density: FloatArray) -> NDArray[np.float32]:
         """Return a volume with what it takes of the momenta, as the kernels want it."""
         field = np.zeros((len(density), 4), np.float32)
         field[:, 0] = density
-        if self.loss_rate is not None:
-            field[:, 1] = self.loss_rate
-            return field
         rate, step = momentum_loss(density), 1e-3 * density
         field[:, 1] = rate
         field[:, 2] = (momentum_loss(density + step) - rate) / step
@@ -201,13 +194,13 @@ class Problem:
         """Return the problem for some muons on a grid whose voxels join those of this one."""
         muons = merge_voxels(self.muons, parent, slice(start, None, step), self.workers)
         momenta = self.momenta.of(muons, slice(start, None, step))
-        known, loss_rate = (coarser_field(field, parent) for field in (self.known, self.loss_rate))
+        known = coarser_field(self.known, parent)
         # A muon stays in its lane, so that whoever holds the lane's muons has all it needs.
         shares = tuple(
             (max(-((start - a) // step), 0), max(-((start - b) // step), 0))
             for a, b in self._lanes()[0]
         )
-        return Problem(muons, momenta, grid, self.workers, known, loss_rate, shares)
+        return Problem(muons, momenta, grid, self.workers, known, shares)
 
 
 def lane_rows(rows: int, voxels: int) -> tuple[tuple[int, int], ...]:

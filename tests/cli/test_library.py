@@ -85,6 +85,7 @@ def test_a_faulty_scene_is_refused_by_line(
 def test_materials_of_ones_own_are_checked_and_added(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The folder of the user who runs the tests, and what it has, stay out of this.
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     path = tmp_path / "mine.toml"
     path.write_text(

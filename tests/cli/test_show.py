@@ -58,9 +58,13 @@ def test_facts_are_aligned_and_nested(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out == "a      1\nlong   unknown\ninner:\n  x  1, 2\n"
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="no terminals to make on this system")
+@pytest.mark.skipif(
+    not hasattr(os, "openpty"),
+    reason="Windows has no openpty to draw on; progress there is not tested",
+)
 def test_progress_is_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     master, slave = os.openpty()
+    # A bar appears after some time, and not on TERM=dumb, whatever the tests run in.
     monkeypatch.setattr(show, "_PATIENCE_S", 0.0)
     monkeypatch.setenv("TERM", "xterm")
     with os.fdopen(slave, "w") as terminal, monkeypatch.context() as patch:

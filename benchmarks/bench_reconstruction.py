@@ -21,18 +21,16 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from scipy.stats import rankdata
 
+import muscan
 from benchmarks import toy
 from benchmarks.bench_detection import statistics
 from muscan import io
 from muscan.kernels import poca as poca_kernel
-from muscan.model.detector import load_detector
-from muscan.model.events import Scatters, pair_tracks
+from muscan.model.events import Scatters, Tracks, pair_tracks
 from muscan.model.material import load_materials
 from muscan.model.scene import Scene, load_scene, parse_scene
 from muscan.model.spectrum import sea_level_spectrum
-from muscan.model.track_errors import line_errors, scattering_density
 from muscan.model.volume import VoxelGrid
-from muscan.pipeline.common import RECORDED_FLUX
 from muscan.reconstruction import lanes, reconstruct
 from muscan.reconstruction.common import kernel_grid
 from muscan.reconstruction.momenta import MomentumModel
@@ -68,6 +66,8 @@ material = "uranium"
 size_mm = [100.0, 100.0, 100.0]
 centre_mm = [300.0, 200.0, -100.0]
 """
+#: Errors of the hits in the blocks scan, and what they are said to be [mm].
+RESOLUTIONS = ((0.3, 0.3), (0.05, 0.05), (0.0, 0.3))
 Row = tuple[str, str]
 
 
@@ -222,17 +222,18 @@ def _visits(scan: Scatters, grid: VoxelGrid) -> tuple[float, float]:
     return len(muons.paths.voxel) / wall, len(muons.paths.voxel) / processor
 
 
-def blocks(path: Path, smear: bool) -> list[Row]:
-    """The cubes recorded by another program: mean density, centroid and AUC of each method."""
-    detector = load_detector("blocks-lab")
-    scan = _read_wide(path, 0.3, smear)
-    sky = sea_level_spectrum(RECORDED_FLUX)
+def blocks(path: Path, noise: float, stated: float) -> list[Row]:
+    """The cubes recorded by another program: mean density, centroid and AUC of each method.
+
+    The crossings are blurred by `noise` [mm], and said to be known to `stated`.
+    """
+    tracks = _recorded(path, noise, stated)
     grid = VoxelGrid.from_bounds([[-1200, -1200, -600], [1200, 1200, 600]], 50)
     where = np.stack(np.meshgrid(*(grid.centres(a) for a in range(3)), indexing="ij"))
     rows: list[Row] = []
-    label = "0.3 mm" if smear else "exact hits"
-    for method in ("poca", "asr", "mlem", "em"):
-        image = reconstruct(scan, grid, method, detector=detector, spectrum=sky)
+    label = f"{noise:g} mm" if noise == stated else f"{noise:g} mm said to be {stated:g}"
+    for method in ("poca", "asr", "mlem", "em") if noise == stated else ("em",):
+        image = muscan.reconstruct(tracks, method=method, bounds=[-1200, 1200] * 2 + [-600, 600])
         values = np.nan_to_num(image.values.astype(float))
         dense = np.zeros(grid.shape, bool)
         for name, centre, true in CUBES:
@@ -252,38 +253,17 @@ def blocks(path: Path, smear: bool) -> list[Row]:
     return rows
 
 
-def _read_wide(path: Path, sigma: float, smear: bool) -> Scatters:
-    """Read crossings and fit tracks on both sides, scattering in the planes included."""
-    raw = np.genfromtxt(path, delimiter=",", skip_header=1)[:, 1:].reshape(-1, 6, 3)
-    hits = raw[np.isfinite(raw).all(axis=(1, 2))]
-    if smear:
-        hits[:, :, :2] += np.random.default_rng(0).normal(0, sigma, hits[:, :, :2].shape)
-    above = _fit(hits[:, :3], sigma, 1)
-    below = _fit(hits[:, :2:-1], sigma, -1)
-    unknown = np.full(len(hits), np.nan, np.float32)
-    return Scatters(np.arange(len(hits), dtype=np.uint64), *above, *below, unknown, unknown)
-
-
-def _fit(hits: np.ndarray, sigma: float, sign: int) -> tuple[np.ndarray, ...]:
-    """Fit lines through planes ordered towards the inspected space, one estimator for all."""
-    n, depth = len(hits), np.abs(hits[0, :, 2] - hits[0, -1, 2])
-    scatter = np.full(3, 10 * scattering_density("plastic-scintillator"))
-    steepness = 1.1  # mean path per height
-    line, resolution, scattering = line_errors(
-        depth * steepness, np.full(3, sigma), scatter * steepness
-    )
-    cov2 = resolution + scattering
-    place = np.einsum("j,njk->nk", line[0], hits[:, :, :2])
-    slope = sign * steepness * np.einsum("j,njk->nk", line[1], hits[:, :, :2])
-    direction = np.concatenate([slope, -np.ones((n, 1))], axis=1)
-    direction /= np.linalg.norm(direction, axis=1)[:, None]
-    cov = np.zeros((4, 4))
-    for i in range(2):
-        cov[i, i], cov[i + 2, i + 2] = cov2[0, 0], cov2[1, 1]
-        cov[i, i + 2] = cov[i + 2, i] = sign * cov2[0, 1]
-    position = np.concatenate([place, np.full((n, 1), hits[0, -1, 2])], axis=1)
-    covs = np.broadcast_to(cov, (n, 4, 4))
-    return tuple(np.asarray(a, np.float32) for a in (position, direction, covs))
+def _recorded(path: Path, noise: float, stated: float) -> Tracks:
+    """Import crossings and find tracks, as for any recorded data."""
+    planes = (f'[[panel]]\npanel = "{n}"\nx = "X{n}"\ny = "Y{n}"\nz = "Z{n}"\n' for n in range(6))
+    with TemporaryDirectory() as folder:
+        mapping = Path(folder) / "wide.toml"
+        mapping.write_text('event_id = "event"\n' + "".join(planes), encoding="utf-8")
+        hits = muscan.import_hits(path, detector="blocks-lab", mapping=mapping, live_time=300)
+    rng = np.random.default_rng(0)
+    u, v = (x + rng.normal(0, noise, len(hits)).astype(np.float32) for x in (hits.u, hits.v))
+    sigma = np.full(len(hits), stated, np.float32)
+    return muscan.track(replace(hits, u=u, v=v, sigma_u=sigma, sigma_v=sigma))
 
 
 def _best(work: Callable[[], object], times: int = 4) -> tuple[float, float]:
@@ -310,7 +290,7 @@ def main() -> None:
         lambda: cube_in_fruit(5),
     ]
     if options.blocks:
-        jobs += [lambda: blocks(options.blocks, True), lambda: blocks(options.blocks, False)]
+        jobs += [lambda known=known: blocks(options.blocks, *known) for known in RESOLUTIONS]
     print("| figure | value |\n|---|---|")
     for job in jobs:
         for name, value in job():

@@ -351,6 +351,11 @@ def _warnings(
     found = []
     if tester is None:
         found.append("no tracks were given: scattering densities are those of blurred voxels")
+    elif tester.hit_error_scale != 1.0:
+        found.append(
+            f"hits err by {tester.hit_error_scale:.2g} times what is stated, as the muons show, "
+            "and count as such; muscan calibrate measures their resolution"
+        )
     if not np.isfinite(run.live_time_s):
         found.append("the live time is unknown")
     typical = int(np.median(volume.n_muons[known]))

@@ -159,6 +159,10 @@ class RegionTester(Protocol):
     def n_muons(self) -> int:
         """Muons through the volume."""
 
+    @property
+    def hit_error_scale(self) -> float:
+        """How much the hits err over what is stated, once a background is known."""
+
     def against(self, background: NDArray[Any]) -> RegionTests:
         """Return tests against a background.
 

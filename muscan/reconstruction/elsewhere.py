@@ -114,6 +114,10 @@ class DealtProblem(Problem):
         probable, expected = self.team.total(_outlier_numbers, self.held, mixture, density)
         return float(probable), float(expected)
 
+    def erring(self, scale: float) -> DealtProblem:
+        """Return as `Problem.erring`."""
+        return replace(self, held=self.team.derive(_erring, self.held, scale))
+
     def by_place(self) -> DealtProblem:
         """Return as `Problem.by_place`; each worker orders its own muons."""
         return replace(self, held=self.team.derive(_by_place, self.held))
@@ -219,6 +223,10 @@ def _information(
 
 def _outlier_numbers(kept: Kept, origin: Origin, density: FloatArray) -> tuple[float, float]:
     return kept.problem.outlier_numbers(density, kept.mixture(origin))
+
+
+def _erring(kept: Kept, scale: float) -> Kept:
+    return Kept(kept.problem.erring(scale), kept.first)
 
 
 def _by_place(kept: Kept) -> Kept:

@@ -25,6 +25,7 @@ from muscan.model.volume import Volume, VoxelGrid
 from muscan.reconstruction.common import finer
 from muscan.reconstruction.elsewhere import deal_problem
 from muscan.reconstruction.fixed import FixedMatter
+from muscan.reconstruction.hit_errors import MOST_MUONS, variance_scale
 from muscan.reconstruction.lbfgs import MEMORY, History, Step
 from muscan.reconstruction.momenta import MomentumModel
 from muscan.reconstruction.muons import prepare
@@ -95,6 +96,14 @@ def begin(problem: Problem, smoothing: float | None = None) -> tuple[float, Floa
         elif worse == WORSE:
             break
     return best
+
+
+def _variance_scale(problem: Problem, logs: FloatArray) -> float:
+    """Return `variance_scale` given a volume."""
+    some = problem.some(0, 1 + len(problem.muons) // MOST_MUONS)
+    density = some.densities(logs)
+    mixture = some.mixture(density)
+    return variance_scale(lambda scale: some.erring(scale).likelihood(density, mixture)[0])
 
 
 def _coarse(problem: Problem, weight: float) -> FloatArray:
@@ -186,7 +195,12 @@ def em(
     else:
         muons = prepare(scatters, grid, momentum, detector, workers)
         problem = Problem(muons, MomentumModel(muons, spectrum), grid, workers, known)
-    smoothing, start = begin(problem, smoothing)
+    wanted = smoothing
+    smoothing, start = begin(problem, wanted)
+    scale = _variance_scale(problem, start)
+    if scale != 1.0:
+        problem = problem.erring(scale)
+        smoothing, start = begin(problem, wanted)
     # The muons that choose the weight are few enough for caches as they come.
     problem = problem.by_place()
     tolerance *= max(1.0, len(problem.muons) / 1e5)
@@ -204,6 +218,7 @@ def em(
             "smoothing": float(smoothing),
             "n_scatters": len(problem.muons),
             "momentum": momentum,
+            "hit_error_scale": float(np.sqrt(scale)),
         },
     )
     if fixed is None:

@@ -22,7 +22,7 @@ from muscan.model.track_errors import AIR_DENSITY
 from muscan.model.volume import VoxelGrid
 from muscan.reconstruction import lanes
 from muscan.reconstruction.crossed import crossed_bins
-from muscan.reconstruction.ways import TracedMuons
+from muscan.reconstruction.ways import TracedMuons, thinned
 
 FloatArray = NDArray[np.float64]
 
@@ -53,9 +53,7 @@ def levelled(
     workers : int, optional
         Threads.
     """
-    stride = 1 + len(muons) // MOST_MUONS
-    ways = Ways(*(np.ascontiguousarray(column[::stride]) for column in muons.ways))
-    asked = TracedMuons(ways, muons.momenta, muons.panel_loss)
+    asked = thinned(muons, MOST_MUONS)
     for _ in range(ROUNDS):
         factors = background_factors(
             asked, crossed_bins(asked, grid, background, workers), grid, workers

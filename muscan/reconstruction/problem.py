@@ -166,6 +166,12 @@ class Problem:
         # Voxels that tell nothing yet may move once others have; hence the floor.
         yield from minimise(objective, start, squares * matter**2 + bend + 1e-3, history)
 
+    def erring(self, scale: float) -> Problem:
+        """Return the problem with hits of so many times the stated variance."""
+        seen = self.muons.observed
+        noise = seen.noise * np.float32(scale)
+        return replace(self, muons=replace(self.muons, observed=seen._replace(noise=noise)))
+
     def by_place(self) -> Problem:
         """Return the problem with the muons of each lane ordered by where their paths are.
 

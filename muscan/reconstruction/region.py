@@ -28,6 +28,7 @@ from muscan.model.volume import Volume, VoxelGrid
 from muscan.reconstruction import lanes
 from muscan.reconstruction.box_fit import HIGHEST, LARGEST_SHAPE, BoxSearch, near_muons
 from muscan.reconstruction.crossed import crossed_bins
+from muscan.reconstruction.hit_errors import erring, traced_variance_scale
 from muscan.reconstruction.level import levelled
 from muscan.reconstruction.placing import REACH, best_place, moved
 from muscan.reconstruction.voxel_fit import fit_voxels
@@ -88,6 +89,12 @@ class MuonTester:
             scatters, grid, spectrum=spectrum, momentum=momentum,  # type: ignore[arg-type]
             detector=detector, workers=workers,
         )  # fmt: skip
+        self._hit_error_scale = 1.0
+
+    @property
+    def hit_error_scale(self) -> float:
+        """How much the hits err over what is stated, once a background is known."""
+        return self._hit_error_scale
 
     @property
     def n_muons(self) -> int:
@@ -99,7 +106,13 @@ class MuonTester:
 
         See `muscan.model.region.RegionTester`.
         """
-        level = levelled(self.muons, self.grid, _usable(background), self.workers)
+        given = _usable(background)
+        level = levelled(self.muons, self.grid, given, self.workers)
+        scale = traced_variance_scale(self.muons, self.grid, level, self.workers)
+        if scale != 1.0:
+            self.muons = erring(self.muons, scale)
+            self._hit_error_scale *= float(np.sqrt(scale))
+            level = levelled(self.muons, self.grid, given, self.workers)
         return RegionTester._of(self, level * MM_PER_CM)
 
 

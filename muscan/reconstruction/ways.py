@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -66,6 +66,13 @@ class TracedMuons:
 
     def __len__(self) -> int:
         return len(self.ways.row)
+
+
+def thinned(muons: TracedMuons, most: int) -> TracedMuons:
+    """Return every muon, or every second (third, …) if there are more than so many."""
+    stride = 1 + len(muons) // most
+    ways = Ways(*(np.ascontiguousarray(column[::stride]) for column in muons.ways))
+    return replace(muons, ways=ways)
 
 
 def trace_muons(

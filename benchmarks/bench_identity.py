@@ -39,7 +39,7 @@ from muscan.studies.scenes import EDGE_MM, MATERIALS, study_scene
 from muscan.tracking import find_tracks
 
 FLUXES = ("guan2015", "ecomug", "reyna2006")
-MINUTES = 2.0
+MINUTES = 5.0
 BOUNDS = np.array([[-1200.0, -1200.0, -600.0], [1200.0, 1200.0, 600.0]])
 #: Objects in cargo of `CARGO` g/cm³: material and edge [mm].
 HIDDEN = (("uranium", 100.0), ("lead", 120.0), ("tungsten", 120.0), ("iron", 200.0),

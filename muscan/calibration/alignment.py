@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import chdtri
 
 from muscan.calibration.clean import FloatArray, IntArray, Pattern, find_patterns
 from muscan.calibration.lines import fit
@@ -257,7 +257,7 @@ def _one_chunk(
         return None
     seen = whiten(detector, pattern.take(good), lines.take(good), widening)
     slowest = (seen.y**2 / (1 + seen.power * POWERS[0])).sum(axis=1)
-    kept = slowest < stats.chi2.isf(REJECTED, seen.y.shape[1])
+    kept = slowest < chdtri(seen.y.shape[1], REJECTED)
     lever = _panel_derivatives(detector, pattern.panels, seen)
     y, power = seen.y[kept], seen.power[kept]
     design = (seen.turn @ lever)[kept]

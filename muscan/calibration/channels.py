@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 from scipy.ndimage import median_filter
+from scipy.special import pdtr, pdtrc
 
 from muscan.calibration.clean import FloatArray
 from muscan.model.detector import Detector
@@ -66,12 +66,13 @@ def count_channels(hits: Hits, detector: Detector, panel: int) -> Channels:
         channel = np.floor(place / pitch[axis]).astype(np.int64)
         count = np.bincount(channel[(channel >= 0) & (channel < n)], minlength=n).astype(float)
         expected = median_filter(count, size=min(NEIGHBOURS, n), mode="reflect")
-        few = stats.poisson.cdf(count, np.maximum(expected, 1e-12)) < CHANCE
-        # Where the neighbours are dark, the panel's mean is what a channel should have.
+        few = pdtr(count, np.maximum(expected, 1e-12)) < CHANCE
+        # Where the neighbours are dark, the panel's mean is what a channel should have. (Of no hits
+        # at all `pdtrc` gives NaN, which is not few.)
         usual = np.maximum(expected, count.mean())
-        many = stats.poisson.sf(count - 1, np.maximum(usual, 1e-12)) < CHANCE
+        many = pdtrc(count - 1, np.maximum(usual, 1e-12)) < CHANCE
         # Too little light to tell: what the layout says stands, if nothing was seen.
-        dark = (stats.poisson.pmf(0, expected) >= CHANCE) & (count == 0)
+        dark = (np.exp(-expected) >= CHANCE) & (count == 0)
         said = np.zeros(n, bool)
         said[list(own.dead_channels[axis])] = True
         is_dead = (few & (count < DEAD_BELOW * expected)) | (dark & said)

@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize
+from scipy.special import chdtri
 
 from muscan.calibration.clean import FloatArray, IntArray, Pattern, find_patterns
 from muscan.calibration.lines import Lines, cross, derivatives, fit, scattering_covariance
@@ -201,6 +202,6 @@ def _log_likelihood(
     chance = np.log(class_weights() @ np.exp(np.minimum(logs, 0.0)).T + 1e-300)
     determinant = np.linalg.slogdet(np.swapaxes(rows, 1, 2) @ rows)[1]
     # A hit of noise is no residual: beyond this even a slow muon's is as good as any other.
-    worst = stats.chi2.isf(REJECTED, y.shape[1])
+    worst = chdtri(y.shape[1], REJECTED)
     floor = np.log(REJECTED) - 0.5 * worst
     return float((np.maximum(chance, floor) - np.log(sigma).sum(axis=1) - 0.5 * determinant).sum())

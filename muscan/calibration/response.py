@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import chdtrc
 
 from muscan.calibration.channels import Channels, count_channels
 from muscan.calibration.clean import FloatArray
@@ -218,7 +218,7 @@ def _flat_probability(
     ratio = np.where(k > 0, k * np.log(np.maximum(k, 1e-300) / (n * mean)), 0.0)
     if expected.sum() > 0:
         ratio += np.where(lost > 0, lost * np.log(np.maximum(lost, 1e-300) / expected), 0.0)
-    return float(stats.chi2.sf(2 * ratio.sum(), len(k) - 1))
+    return float(chdtrc(len(k) - 1, 2 * ratio.sum()))
 
 
 def _noise(panel: Panel, probes: Probes, gate_ns: float) -> tuple[float, float]:

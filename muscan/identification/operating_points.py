@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from scipy.stats import gamma
+from scipy.special import gammaincinv
 
 from muscan.errors import InputError
 from muscan.model.alerts import SEVERITIES, AlertReport, Severity
@@ -192,7 +192,7 @@ def count_false_alarms(
     for rank, severity in enumerate(SEVERITIES):
         for threshold in THRESHOLDS:
             k = sum(r >= rank and s >= threshold for scan in scans for r, s in scan)
-            low, high = gamma.ppf([0.15866, 0.84134], k + 0.5) / len(scans)
+            low, high = gammaincinv(k + 0.5, [0.15866, 0.84134]) / len(scans)
             rows.append(
                 OperatingPoint(
                     scanner, container, cargo, method, exposure_s, severity, threshold,

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from muscan.identification.background import SMEARING_METHODS, Contrast
 from muscan.identification.segment import Region
@@ -102,7 +102,7 @@ def chance_objects(log_ratio: float, places: float) -> float:
     By Wilks' theorem twice the log ratio of `FREEDOM` fitted numbers follows χ²; an excess could
     have been at any of the places (the look-elsewhere effect).
     """
-    return float(places * chi2.sf(2 * log_ratio, FREEDOM))
+    return float(places * chdtrc(FREEDOM, 2 * log_ratio))
 
 
 def _candidate(region: Region, volume: Volume) -> Candidate:

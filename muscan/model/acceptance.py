@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import trapezoid
-from scipy.stats import qmc
 
 from muscan.model.detector import Detector, Panel
 from muscan.model.flux import FluxModel, load_flux
@@ -129,7 +128,7 @@ def panel_rates(
     for index, panel in enumerate(detector.panels):
         sets = []
         for child in np.random.SeedSequence((seed, index)).spawn(SETS):
-            numbers = qmc.Sobol(4, seed=np.random.default_rng(child)).random(LINES)
+            numbers = _evenly_spread(4, np.random.default_rng(child))
             point = _points(panel, numbers[:, :2])
             direction = _cosine_directions(panel, numbers[:, 2:])
             flow = intensity(np.abs(direction[:, 2])) * np.pi * panel.area_m2
@@ -200,7 +199,7 @@ def _pair_sums(
 ) -> tuple[float, float, float]:
     """Return acceptance, rate, and the rate of muons that meet the first group first."""
     rng = np.random.default_rng(seed)
-    numbers = qmc.Sobol(6, seed=rng).random(LINES)
+    numbers = _evenly_spread(6, rng)
     chosen, area = [], []
     points = np.empty((2, LINES, 3))
     for side, group in enumerate((first, second)):
@@ -275,3 +274,11 @@ def _recorded(detector: Detector, crossed: BoolArray, panel: int) -> FloatArray:
             safe = np.maximum(1 - chance, 1e-12)
             missed *= none + none * (chance / safe).sum(axis=1)
     return 1 - missed
+
+
+def _evenly_spread(dimensions: int, rng: np.random.Generator) -> FloatArray:
+    """Return `LINES` points of a scrambled Sobol sequence, shape (LINES, dimensions)."""
+    # Half a second of every command, of which few ask for an acceptance.
+    from scipy.stats import qmc
+
+    return np.asarray(qmc.Sobol(dimensions, seed=rng).random(LINES))

@@ -249,6 +249,7 @@ def _watch(hits: PathLike | Hits, detector: PathLike | Detector | None) -> tuple
 
 def _facts(monitor: Monitor, sample: Hits, flux: str) -> dict[str, object]:
     live = sample.run.live_time_s
+    gaps = monitor.longest_gaps
     return {
         "detector": monitor.detector.name,
         "run": sample.run.run_id,
@@ -258,7 +259,7 @@ def _facts(monitor: Monitor, sample: Hits, flux: str) -> dict[str, object]:
         "events": monitor.events,
         "hits": int(monitor.hits.sum()),
         "hits_sampled": len(sample),
-        "longest_gap_s": float(f"{monitor.longest_gaps.max(initial=0.0) * 1e-9:.4g}"),
+        "longest_gap_s": float(f"{gaps.max() * 1e-9:.4g}") if len(gaps) else None,
         "flux": flux,
     }
 

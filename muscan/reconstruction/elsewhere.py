@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -99,8 +99,13 @@ class DealtProblem(Problem):
 
     def likelihood(self, density: FloatArray, mixture: Any) -> tuple[float, FloatArray]:
         """Return as `Problem.likelihood`, to the last bit."""
-        value, gradient = self.team.total(_likelihood, self.held, mixture, density)
-        return float(value), gradient
+        return self.asked(density, mixture)()
+
+    def asked(self, density: FloatArray, mixture: Any) -> Callable[[], tuple[float, FloatArray]]:
+        """Return as `Problem.asked`."""
+        total: Callable[[], tuple[float, FloatArray]]
+        total = self.team.totalling(_likelihood, self.held, mixture, density)
+        return total
 
     def information(
         self, density: FloatArray, mixture: Any

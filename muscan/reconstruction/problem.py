@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -106,6 +106,12 @@ class Problem:
         values = lanes.run(work, count, self.workers)
         return tree_sum(values), tree_sum(gradients)
 
+    def asked(
+        self, density: FloatArray, mixture: kernel.Mixture
+    ) -> Callable[[], tuple[float, FloatArray]]:
+        """Return what gives the `likelihood`; workers elsewhere go about it at once."""
+        return lambda: self.likelihood(density, mixture)
+
     def information(
         self, density: FloatArray, mixture: kernel.Mixture
     ) -> tuple[FloatArray, NDArray[np.uint32]]:
@@ -159,8 +165,9 @@ class Problem:
         bend = smoothness(start.reshape(shape), weight)[2].ravel()
 
         def objective(logs: FloatArray) -> tuple[float, FloatArray]:
-            value, gradient = self.likelihood(self.densities(logs), mixture)
+            answer = self.asked(self.densities(logs), mixture)
             cost, slope, _ = smoothness(logs.reshape(shape), weight)
+            value, gradient = answer()
             return cost - value, slope.ravel() - gradient * np.exp(logs)
 
         # Voxels that tell nothing yet may move once others have; hence the floor.

@@ -38,6 +38,9 @@ class Team(Protocol):
     def total(self, function: Callable[..., Any], held: Any, *common: Any) -> Any:
         """Return the sum of `results` (`add_terms`) in the tree's order (`tree_sum`)."""
 
+    def totalling(self, function: Callable[..., Any], held: Any, *common: Any) -> Callable[[], Any]:
+        """Let the workers make the `total`, and return what waits for it."""
+
 
 def groups(workers: int, count: int) -> int:
     """Return into how many groups of neighbours to deal some lanes.

@@ -63,7 +63,7 @@ def _remainder(whole, part):
     share = 1.0
     for element in (0, 2):
         if part[element] > 0.0:
-            share = min(share, 0.95 * whole[element] / part[element])
+            share = min(share, 0.99 * whole[element] / part[element])
     aa, bb = whole[0] - share * part[0], whole[2] - share * part[2]
     limit = 0.99 * math.sqrt(aa * bb)
     return aa, min(max(whole[1] - share * part[1], -limit), limit), bb

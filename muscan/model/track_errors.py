@@ -190,8 +190,11 @@ class PanelScattering:
         gap = np.einsum("gk,ngk->ng", self._normals, position[:, None, :] - self._places)
         group = np.abs(gap).argmin(axis=1)
         cosine = np.abs(np.einsum("nk,nk->n", direction, self._normals[group]))
-        column = np.rint(np.interp(cosine, _COSINES, np.arange(len(_COSINES)))).astype(int)
-        found: NDArray[np.float32] = self._tables[group, column].astype(np.float32)
+        place = np.interp(cosine, _COSINES, np.arange(len(_COSINES)))
+        column = np.minimum(place.astype(int), len(_COSINES) - 2)
+        part = (place - column)[:, None]
+        here, there = self._tables[group, column], self._tables[group, column + 1]
+        found: NDArray[np.float32] = ((1 - part) * here + part * there).astype(np.float32)
         if outgoing:
             found[:, 1] *= -1
         return found

@@ -52,8 +52,11 @@ WEIGHTS = (2.0, 1.2, 0.7, 0.4, 0.25, 0.15, 0.08)
 WORSE = 2
 #: Muons that choose the weight: half of them fit, the other half judge.
 WEIGHT_MUONS = 200_000
-#: Steps for each weight that is tried.
-WEIGHT_STEPS = 10
+#: Most steps for each weight that is tried, and the density to which voxels are lifted before
+#: [mrad²/mm]. A body that a strong weight takes for air leaves no gradient in the logarithms to
+#: come back by; and one that has not come back yet makes weaker weights look better.
+WEIGHT_STEPS = 20
+LIFTED = 1e-3
 
 
 def begin(problem: Problem, smoothing: float | None = None) -> tuple[float, FloatArray]:
@@ -117,7 +120,8 @@ def _coarse(problem: Problem, weight: float) -> FloatArray:
 
 def _advance(problem: Problem, logs: FloatArray, weight: float, limit: int) -> FloatArray:
     """Return the point after some steps, or where less than 1 nat is to be gained."""
-    for number, step in enumerate(problem.steps(logs, weight)):
+    lifted = np.maximum(logs, np.log(LIFTED))
+    for number, step in enumerate(problem.steps(lifted, weight)):
         if number >= limit or step.promise < 1.0:
             break
     return step.point

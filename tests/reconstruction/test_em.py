@@ -1,3 +1,4 @@
+import sys
 from collections import deque
 from dataclasses import replace
 
@@ -319,3 +320,14 @@ def test_remaining_gain_of_a_geometric_series():
     gains = [100 * 0.5**n for n in range(12)]
     assert remaining(gains) == pytest.approx(sum(100 * 0.5**n for n in range(12, 60)))
     assert np.isnan(remaining(gains[:5]))
+
+
+
+def test_a_body_taken_for_nothing_comes_back(scan, image, load, monkeypatch):
+    """Of a voxel without matter the likelihood has no slope in the logarithm of its density."""
+    monkeypatch.setattr(sys.modules[begin.__module__], "START", 1e-12)
+    lost = reconstruct(scan[0], GRID, "em", spectrum=SPECTRUM)
+    block = load > 10
+    assert np.log(lost.values[block]).mean() == pytest.approx(
+        np.log(image.values[block]).mean(), abs=0.1
+    )

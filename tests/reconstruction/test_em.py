@@ -322,7 +322,6 @@ def test_remaining_gain_of_a_geometric_series():
     assert np.isnan(remaining(gains[:5]))
 
 
-
 def test_a_body_taken_for_nothing_comes_back(scan, image, load, monkeypatch):
     """Of a voxel without matter the likelihood has no slope in the logarithm of its density."""
     monkeypatch.setattr(sys.modules[begin.__module__], "START", 1e-12)

@@ -50,8 +50,9 @@ COARSE_SCALE = 2.0
 WEIGHTS = (2.0, 1.2, 0.7, 0.4, 0.25, 0.15, 0.08)
 #: Weights in a row that predict worse than the best one, after which no weaker one is tried.
 WORSE = 2
-#: Muons that choose the weight: half of them fit, the other half judge.
+#: Muons that choose the weight: half of them fit, the other half judge, in so many folds.
 WEIGHT_MUONS = 200_000
+FOLDS = 10
 #: Most steps for each weight that is tried, and the density to which voxels are lifted before
 #: [mrad²/mm]. A body that a strong weight takes for air leaves no gradient in the logarithms to
 #: come back by; and one that has not come back yet makes weaker weights look better.
@@ -60,7 +61,7 @@ LIFTED = 1e-3
 
 
 def begin(problem: Problem, smoothing: float | None = None) -> tuple[float, FloatArray]:
-    """Return the prior's weight under which some muons best predict others, and what they give.
+    """Return the prior's weight under which some muons predict others well, and what they give.
 
     The image is made with one weight after the other, each from the one before, from strong to
     weak: what is smooth settles first, and details appear as the weight lets them.
@@ -87,18 +88,35 @@ def begin(problem: Problem, smoothing: float | None = None) -> tuple[float, Floa
             logs = _advance(fitted, logs, weight, WEIGHT_STEPS)
         return smoothing, logs
     judged = problem.some(stride // 2, stride)
+    folds = [judged.some(number, FOLDS) for number in range(FOLDS)]
     logs = _coarse(fitted, WEIGHTS[0])
-    best, best_value, worse = (WEIGHTS[0], logs), -np.inf, 0
+    tried: list[FloatArray] = []
+    values: list[list[float]] = []
     for weight in WEIGHTS:
         logs = _advance(fitted, logs, weight, WEIGHT_STEPS)
-        density = judged.densities(logs)
-        value, _ = judged.likelihood(density, judged.mixture(density))
-        worse = 0 if value > best_value else worse + 1
-        if worse == 0:
-            best, best_value = (weight, logs), value
-        elif worse == WORSE:
+        density = problem.densities(logs)
+        tried.append(logs)
+        values.append([fold.likelihood(density, fold.mixture(density))[0] for fold in folds])
+        if len(values) - 1 - np.sum(values, axis=1).argmax() == WORSE:
             break
-    return best
+    chosen = strongest(np.array(values))
+    return WEIGHTS[chosen], tried[chosen]
+
+
+def strongest(values: FloatArray) -> int:
+    """Return the strongest prior that predicts no worse than the best one by a standard error.
+
+    Breiman et al., Classification and Regression Trees (1984), § 3.4.3: of what predicts as well,
+    the simplest.
+
+    Parameters
+    ----------
+    values : ndarray, shape (priors, folds)
+        Log likelihoods of folds of muons given each image, that of the strongest prior first.
+    """
+    less = values - values[values.sum(axis=1).argmax()]
+    error = less.std(axis=1, ddof=1) * np.sqrt(values.shape[1])
+    return int(np.argmax(less.sum(axis=1) >= -error))
 
 
 def _variance_scale(problem: Problem, logs: FloatArray) -> float:

@@ -10,7 +10,7 @@ from muscan.model.spectrum import MomentumSpectrum, sea_level_spectrum
 from muscan.model.volume import Volume, VoxelGrid
 from muscan.reconstruction import methods, reconstruct
 from muscan.reconstruction.common import finer
-from muscan.reconstruction.em import COARSE_SCALE, WEIGHTS, begin, remaining
+from muscan.reconstruction.em import COARSE_SCALE, WEIGHTS, begin, remaining, strongest
 from muscan.reconstruction.lbfgs import minimise
 from muscan.reconstruction.momenta import MomentumModel
 from muscan.reconstruction.muons import prepare
@@ -330,3 +330,15 @@ def test_a_body_taken_for_nothing_comes_back(scan, image, load, monkeypatch):
     assert np.log(lost.values[block]).mean() == pytest.approx(
         np.log(image.values[block]).mean(), abs=0.1
     )
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([[0, 0, 0, 0], [9, 11, 10, 10], [8, 8, 9, 8]], 1),  # clearly best
+        ([[0, 0, 0, 0], [9, 11, 10, 10], [30, 0, 20, -5]], 1),  # the best by 1.25 ± 8 a fold
+        ([[7, 7, 7, 7]], 0),
+    ],
+)
+def test_of_weights_that_predict_as_well_the_strongest_counts(values, expected):
+    assert strongest(np.array(values, float)) == expected

@@ -244,7 +244,7 @@ def main() -> None:
     if options.only in (None, "bricks"):
         jobs.append(lambda: bricks(2 if options.quick else 4, options.method))
     if options.only in (None, "statistics"):
-        jobs.append(lambda: statistics(30 if options.quick else 100))
+        jobs.append(lambda: statistics(30 if options.quick else 400))
     print("| figure | value |\n|---|---|")
     for job in jobs:
         for name, value in job():

@@ -284,7 +284,7 @@ def main() -> None:
     options = parser.parse_args()
     jobs: list[Callable[[], list[Row]]] = [
         poca_speed,
-        lambda: statistics(30 if options.quick else 100),
+        lambda: statistics(30 if options.quick else 400),
         lambda: container(1 if options.quick else 15),
         lambda: uniform(1 if options.quick else 5),
         lambda: cube_in_fruit(5),

@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numba import njit
 
-from muscan.kernels.lookup import KERNEL, PART
+from muscan.kernels.options import KERNEL, PART
 
 MUON_MASS: Final = 0.1056583755  # GeV
 ELECTRON_MASS: Final = 0.51099895e-3  # GeV

@@ -1,17 +1,11 @@
-"""What the transport kernels share: how they are compiled, and tables on a grid of octaves."""
+"""What the transport kernels share: tables on a grid of octaves."""
 
 from __future__ import annotations
-
-from typing import Any, Final
 
 import numpy as np
 from numba import njit
 
-from muscan.kernels import options
-
-#: Here nothing is NaN or infinite, so that the arithmetic may be rearranged.
-KERNEL: Final[dict[str, Any]] = {**options.KERNEL, "fastmath": True}
-PART: Final[dict[str, Any]] = {**options.PART, "fastmath": True}
+from muscan.kernels.options import PART
 
 
 @njit(**PART)

@@ -20,7 +20,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numba import njit
 
-from muscan.kernels.lookup import PART, locate
+from muscan.kernels.lookup import locate
+from muscan.kernels.options import PART
 
 #: Number of hard collisions that the cut aims at in one piece of matter.
 HARD_COLLISIONS: Final = 1.0

@@ -18,7 +18,8 @@ from muscan.kernels.energy_loss import (
     LossTables,
     lose_energy,
 )
-from muscan.kernels.lookup import KERNEL, PART, locate
+from muscan.kernels.lookup import locate
+from muscan.kernels.options import KERNEL, PART
 from muscan.kernels.scattering import Cut, ScatteringTables, choose_cut, scatter_hard
 
 #: A step loses at most about this part of the momentum.

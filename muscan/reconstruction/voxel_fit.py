@@ -28,6 +28,9 @@ LOWEST: Final = 1e-2
 HIGHEST: Final = 200.0
 #: Fall of the log likelihood at the ends of a 68 % interval.
 INTERVAL_FALL: Final = 0.5
+#: Log likelihood of a density that leaves a muon no scattering at all, or by rounding less: one
+#: far below what the background has there.
+IMPOSSIBLE: Final = -1e15
 
 
 def fit_voxels(
@@ -78,12 +81,11 @@ def fit_voxels(
     def likelihood(log_density: float) -> float:
         values = np.array([np.exp(log_density) / MM_PER_CM, level])
         loss = least_loss(values)
-        return float(
-            kernel.region_density(
-                muons.ways, bins, muons.momenta, rows, inside,
-                values[0] - values[1], loss[0] - loss[1],
-            )
+        found = kernel.region_density(
+            muons.ways, bins, muons.momenta, rows, inside,
+            values[0] - values[1], loss[0] - loss[1],
         )  # fmt: skip
+        return float(found) if np.isfinite(found) else IMPOSSIBLE
 
     best, low, high, top = _interval(likelihood)
     compared = max(compared, LOWEST) if compared is not None else level * MM_PER_CM

@@ -8,13 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from muscan.model.spectrum import sea_level_spectrum
-from muscan.model.volume import VoxelGrid
 from muscan.reconstruction import reconstruct
 from muscan.reconstruction.hit_errors import LEAST_GAIN, NEAR, variance_scale
 from muscan.reconstruction.region import MuonTester
 
 SPECTRUM = sea_level_spectrum()
-GRID = VoxelGrid.from_bounds([[-400, -400, -300], [400, 400, 300]], 100)
 
 
 @given(st.floats(-4, 4), st.integers(10, 5000))
@@ -30,28 +28,14 @@ def test_scale_is_the_mean_square_of_normal_errors(log_square, n):
         assert np.log(found) == pytest.approx(log_square, abs=0.05)
 
 
-@pytest.fixture(scope="module")
-def load():
-    density = np.full(GRID.shape, 1.0)
-    density[5:7, 5:7, 2:4] = 40.0
-    return density
-
-
-@pytest.fixture(scope="module")
-def scan(toy, load):
-    rng = np.random.default_rng(12)
-    muons = toy.straight(12_000, 700, 450, 0.25, rng)
-    crossing = np.abs(muons.in_position[:, :2]).max(axis=1) < 1000
-    return toy.scatter(muons.take(crossing), load, GRID, SPECTRUM, rng, moliere=True)[0]
-
-
 @pytest.mark.parametrize("times", [1.0, 3.0, 0.4])
-def test_the_muons_tell_what_the_hits_err(scan, load, times):
+def test_the_muons_tell_what_the_hits_err(scan, load, grid, times):
     """Said to err so many times what they do."""
-    said = replace(scan, in_cov=times**2 * scan.in_cov, out_cov=times**2 * scan.out_cov)
+    true = scan[0]
+    said = replace(true, in_cov=times**2 * true.in_cov, out_cov=times**2 * true.out_cov)
 
-    image = reconstruct(said, GRID, "em", spectrum=SPECTRUM)
-    tester = MuonTester(said, GRID, spectrum=SPECTRUM)
+    image = reconstruct(said, grid, "em", spectrum=SPECTRUM)
+    tester = MuonTester(said, grid, spectrum=SPECTRUM)
     block = tester.against(np.where(load > 10, 1.0, load)).fit(load > 10)
 
     assert image.attributes["hit_error_scale"] == pytest.approx(1 / times, rel=0.15)

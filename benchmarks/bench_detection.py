@@ -21,7 +21,7 @@ import numpy as np
 
 from benchmarks import region_toy, toy
 from muscan.identification.background import contrast
-from muscan.identification.refine import measured_on_muons
+from muscan.identification.refine import cargo_background, measured_on_muons
 from muscan.identification.rules import METAL
 from muscan.identification.segment import Region, known_voxels, regions_of
 from muscan.model.events import Scatters, Tracks, pair_tracks
@@ -91,7 +91,7 @@ def objects(tracks: Tracks, method: str) -> tuple[list[Region], float]:
     start = time.process_time()
     above = contrast(volume, known_voxels(volume))
     tester = MuonTester(scatters, grid, detector=tracks.detector)
-    found = measured_on_muons(regions_of(volume, above), volume, above, tester)
+    found = measured_on_muons(regions_of(volume, above), volume, tester)
     return found, time.process_time() - start
 
 
@@ -184,8 +184,8 @@ def _brick(
     volume = reconstruct(scatters, grid, method, detector=tracks.detector)
     above = contrast(volume, known_voxels(volume))
     tester = MuonTester(scatters, grid, detector=tracks.detector)
-    fit = tester.against(above.background).fit(mask)
-    regions = measured_on_muons(regions_of(volume, above), volume, above, tester)
+    fit = tester.against(cargo_background(tester, grid)).fit(mask)
+    regions = measured_on_muons(regions_of(volume, above), volume, tester)
     near = any((np.abs(region.centre) < (100, 100, 200)).all() for region in regions)
     return float(np.copysign(fit.significance, fit.density - fit.background)), near
 

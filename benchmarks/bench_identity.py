@@ -113,7 +113,7 @@ def measure(scene: Scene, flux: str, seed: int) -> list[Row]:
     volume = reconstruct(scatters, grid, "poca", detector=tracks.detector)
     above = contrast(volume, known_voxels(volume))
     tester = MuonTester(scatters, grid, detector=tracks.detector)
-    regions = measured_on_muons(regions_of(volume, above), volume, above, tester)
+    regions = measured_on_muons(regions_of(volume, above), volume, tester)
     return [
         _row(scene.name, flux, body.material, 2 * float(body.half[0]), body.centre, regions)
         for body in scene.bodies

@@ -7,10 +7,11 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.special import chdtrc
 
-from muscan.identification.background import SMEARING_METHODS, Contrast
-from muscan.identification.segment import Region
+from muscan.identification.background import SMEARING_METHODS, contrast
+from muscan.identification.segment import Region, known_voxels
 from muscan.model.region import Candidate, KnownBox, RegionFit, RegionTester
 from muscan.model.volume import Volume, VoxelGrid
 
@@ -20,8 +21,12 @@ FloatArray = NDArray[np.float64]
 LARGEST_MM: Final = 800.0
 #: At most this many candidates, the surest, are fitted.
 MOST_CANDIDATES: Final = 50
-#: Least log likelihood ratio of an object [nats]; less is common by chance.
-LEAST_RATIO: Final = 8.0
+#: Least log likelihood ratio of an object [nats], five standard deviations: chance makes less in
+#: every scan, whatever its size.
+LEAST_RATIO: Final = 12.5
+#: Edge of a voxel of the image that shows the cargo [mm], and at least so many along every edge.
+CARGO_VOXEL_MM: Final = 150.0
+CARGO_VOXELS: Final = 16
 #: Numbers that are fitted at a place: the place itself within its surroundings, width, height and
 #: density.
 FREEDOM: Final = 6
@@ -35,7 +40,6 @@ ECHO_MM: Final = 150.0
 def measured_on_muons(
     regions: Sequence[Region],
     volume: Volume,
-    above: Contrast,
     tester: RegionTester,
     known: Sequence[KnownBox] = (),
 ) -> list[Region]:
@@ -50,8 +54,6 @@ def measured_on_muons(
     regions : sequence of Region
         From the volume.
     volume : Volume
-    above : Contrast
-        Of that volume.
     tester : RegionTester
         The muons that the volume was made from.
     known : sequence of KnownBox
@@ -63,7 +65,7 @@ def measured_on_muons(
         The most significant first. Regions of the volume wider than `LARGEST_MM` stay as they
         are; compact ones are there only if the muons confirm them.
     """
-    tests = tester.against(above.background)
+    tests = tester.against(cargo_background(tester, volume.grid))
     frame = tests.locating(known) if known else []
     for member in frame:
         tests = tests.holding(member)
@@ -76,14 +78,31 @@ def measured_on_muons(
     pool.sort(key=lambda candidate: -candidate.log_ratio)
     fits: list[RegionFit] = []
     for candidate in pool[:MOST_CANDIDATES]:
-        fit = tests.fit_box(candidate.centre, candidate.size)
-        if fit is None or fit.log_ratio < LEAST_RATIO or any(_same(fit, one) for one in fits):
+        fit = tests.fit_box(candidate.centre, candidate.size, least=LEAST_RATIO)
+        if fit is None or any(_same(fit, one) for one in fits):
             continue
         fits.append(fit)
         tests = tests.holding(fit)
     told = [fit for fit in fits if not any(_is_echo(fit, other) for other in (*frame, *fits))]
-    found += [_region(fit, volume.grid, tests.places) for fit in told]
+    found += [_region(fit, volume.grid, tests.places(fit.size)) for fit in told]
     return sorted(found, key=lambda region: -region.significance)
+
+
+def cargo_background(tester: RegionTester, grid: VoxelGrid) -> FloatArray:
+    """Return what the muons say of the cargo without small objects [mrad²/cm], shape of the grid.
+
+    It comes from an image of their own in large voxels, whatever method made the volume: methods
+    that put all scattering in one point draw thick goods together in the middle of their height.
+    """
+    extent = grid.upper - grid.lower
+    image = tester.image(min(CARGO_VOXEL_MM, float(extent.min()) / CARGO_VOXELS))
+    background = contrast(image, known_voxels(image)).background
+    at = [
+        (grid.centres(axis) - image.grid.lower[axis]) / image.grid.spacing[axis] - 0.5
+        for axis in range(3)
+    ]
+    places = np.meshgrid(*at, indexing="ij")
+    return np.asarray(ndimage.map_coordinates(background, places, order=1, mode="nearest"), float)
 
 
 def _is_echo(fit: RegionFit, other: RegionFit) -> bool:

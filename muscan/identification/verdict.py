@@ -114,7 +114,7 @@ def identify(
     cells = independent_positions(volume, seen)
     regions = regions_of(volume, above)
     if tester is not None:
-        regions = measured_on_muons(regions, volume, above, tester, known)
+        regions = measured_on_muons(regions, volume, tester, known)
     run = volume.run or Run()
     surest = [region for region in regions if chance_of(region, cells) <= false_alarms]
     stopped = object_stopping(surest, volume, kinds, materials)

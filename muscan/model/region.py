@@ -13,6 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from muscan.model.volume import Volume
+
 FloatArray = NDArray[np.float64]
 
 
@@ -117,9 +119,14 @@ class RegionFit:
 class RegionTests(Protocol):
     """Tests of boxes against one background."""
 
-    @property
-    def places(self) -> float:
-        """Number of places at which chance could have made an excess, all sizes together."""
+    def places(self, size: FloatArray) -> float:
+        """Return at how many places chance could have made an excess of a size.
+
+        Parameters
+        ----------
+        size : ndarray, shape (3,)
+            Edges of the excess [mm]. What chance makes is shared out evenly among sizes.
+        """
 
     def scan(self, threshold: float = ...) -> list[Candidate]:
         """Return the boxes that scatter more than the background, the surest first.
@@ -130,13 +137,23 @@ class RegionTests(Protocol):
             Least log likelihood ratio [nats].
         """
 
-    def fit_box(self, centre: FloatArray, size: FloatArray) -> RegionFit | None:
+    def fit_box(
+        self,
+        centre: FloatArray,
+        size: FloatArray,
+        density: float | None = None,
+        least: float = ...,
+    ) -> RegionFit | None:
         """Return the most likely box near a place, None where the muons say nothing of it.
 
         Parameters
         ----------
         centre, size : ndarray, shape (3,)
             First guess [mm].
+        density : float, optional
+            First guess of its scattering density [mrad²/cm].
+        least : float
+            Least log likelihood ratio [nats].
         """
 
     def locating(self, known: Sequence[KnownBox]) -> list[RegionFit]:
@@ -162,6 +179,15 @@ class RegionTester(Protocol):
     @property
     def hit_error_scale(self) -> float:
         """How much the hits err over what is stated, once a background is known."""
+
+    def image(self, voxel_mm: float) -> Volume:
+        """Return the most probable volume in voxels of a size, from a part of many muons.
+
+        Parameters
+        ----------
+        voxel_mm : float
+            Edge of a voxel [mm].
+        """
 
     def against(self, background: NDArray[Any]) -> RegionTests:
         """Return tests against a background.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from itertools import pairwise
 from typing import Final
 
@@ -38,7 +39,7 @@ STEPS: Final = np.array([20.0, 20.0, 35.0, 0.2, 0.25, 0.3])
 EVALUATIONS: Final = 200
 #: A box is known no better than by this many muons.
 LEAST_MUONS: Final = 10
-#: A box that gains less than this is not measured further [nats].
+#: A box that gains less than this is not sought further [nats].
 LEAST_GAIN: Final = 4.0
 #: Widths and heights, as multiples of the best ones, over which the density is summed.
 WIDTHS: Final = (0.7, 0.85, 1.0, 1.15, 1.35)
@@ -54,6 +55,8 @@ FINE: Final = np.geomspace(0.2, 5.0, 25)
 COARSE: Final = 4
 HOPELESS: Final = 40.0
 HOPELESS_SHARE: Final = 0.2
+#: Of more muons than this, every second (third, …) tells what does not matter.
+ROUGH_MUONS: Final = 6000
 #: Densities tried where there is no first guess.
 FIRST: Final = 8
 
@@ -175,13 +178,13 @@ class BoxSearch:
         return best_centre, _bounded(best_size), best
 
     def measure(
-        self, best_centre: FloatArray, best_size: FloatArray, best: float
+        self, best_centre: FloatArray, best_size: FloatArray, best: float, least: float
     ) -> RegionFit | None:
-        """Return what is known of a box and its density, None if that is nothing."""
+        """Return what is known of a box and its density, None if it gains fewer nats."""
         background = self.level(best_centre, best_size)
         best = min(max(best, background + LEAST_INCREASE), HIGHEST)
         gains, crossing = self.gains(best_centre, best_size, np.array([best]), background)
-        if crossing < LEAST_MUONS or gains[0] < LEAST_GAIN:
+        if crossing < LEAST_MUONS or gains[0] < least:
             return None
         densities = best * FINE
         allowed = (densities > background + LEAST_INCREASE) & (densities <= HIGHEST)
@@ -189,7 +192,8 @@ class BoxSearch:
         shapes = [np.array([wide, wide, tall]) * best_size for wide in WIDTHS for tall in HEIGHTS]
         shapes = [shape for shape in shapes if shape.min() >= 0.7 * SMALLEST_MM]
         coarse = np.union1d(np.flatnonzero(numbers % COARSE == 0), [0, len(numbers) - 1])
-        table = self._profiles(best_centre, shapes, densities, coarse, float(gains[0]))
+        rough = self._rough(best_centre, shapes, densities[coarse])
+        table = self._profiles(best_centre, shapes, densities, coarse, rough)
         weight = np.exp(table - table.max())
         weight /= weight.sum()
         logs = np.log(densities)
@@ -212,29 +216,53 @@ class BoxSearch:
             integral_sigma=float(np.sqrt(variance)),
         )
 
+    def _rough(
+        self, centre: FloatArray, shapes: list[FloatArray], densities: FloatArray
+    ) -> FloatArray:
+        """Return the log probabilities of densities for boxes of several shapes, by few muons."""
+        stride = 1 + len(self._near.base) // ROUGH_MUONS
+        some = self if stride == 1 else self._some(stride)
+
+        def work(number: int) -> FloatArray:
+            size = shapes[number]
+            gains, _ = some.gains(centre, size, densities, self.level(centre, size))
+            return stride * gains + _log_prior(size)
+
+        return np.array(lanes.run(work, len(shapes), self._workers))
+
+    def _some(self, stride: int) -> BoxSearch:
+        """Return the likelihood of every so manyth muon."""
+        other = copy(self)
+        ways = Ways(*(np.ascontiguousarray(column[::stride]) for column in self._near.ways))
+        bins, base = self._near.bins[::stride], self._near.base[::stride]
+        other._near = near_muons(
+            ways, np.ascontiguousarray(bins), np.ascontiguousarray(base), self._momenta
+        )
+        return other
+
     def _profiles(
         self,
         centre: FloatArray,
         shapes: list[FloatArray],
         densities: FloatArray,
         coarse: NDArray[np.int64],
-        best: float,
+        rough: FloatArray,
     ) -> FloatArray:
         """Return the log probabilities of densities for boxes of several shapes.
 
         Of those between two coarse ones that are both hopeless it is minus infinity.
         """
+        best = float(rough.max())
         hopeless = best - max(HOPELESS, HOPELESS_SHARE * best)
 
         def work(number: int) -> FloatArray:
             size = shapes[number]
-            background, prior = self.level(centre, size), _log_prior(size)
-            row = np.full(len(densities), -np.inf)
-            row[coarse] = self.gains(centre, size, densities[coarse], background)[0] + prior
             hopeful = np.zeros(len(densities), bool)
-            for first, last in pairwise(coarse):
-                hopeful[first + 1 : last] = max(row[first], row[last]) > hopeless
-            row[hopeful] = self.gains(centre, size, densities[hopeful], background)[0] + prior
+            for near, (first, last) in zip(pairwise(rough[number]), pairwise(coarse), strict=True):
+                hopeful[first : last + 1] |= max(near) > hopeless
+            row = np.full(len(densities), -np.inf)
+            gains, _ = self.gains(centre, size, densities[hopeful], self.level(centre, size))
+            row[hopeful] = gains + _log_prior(size)
             return row
 
         return np.array(lanes.run(work, len(shapes), self._workers))

@@ -12,12 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from muscan.kernels import box as box_kernel
 from muscan.kernels import region as kernel
 from muscan.kernels import ways as way_kernel
-from muscan.kernels.lattice import LEVELS, PART, Lattice, lattice_ratios
 from muscan.kernels.ways import Ways
 from muscan.model.detector import Detector
 from muscan.model.events import Scatters
@@ -25,9 +23,18 @@ from muscan.model.region import Candidate, KnownBox, RegionFit
 from muscan.model.spectrum import MomentumSpectrum
 from muscan.model.track_errors import AIR_DENSITY, least_loss
 from muscan.model.volume import Volume, VoxelGrid
-from muscan.reconstruction import lanes
-from muscan.reconstruction.box_fit import HIGHEST, LARGEST_SHAPE, BoxSearch, near_muons
+from muscan.reconstruction import box_scan, lanes
+from muscan.reconstruction.box_fit import (
+    LARGEST_MM,
+    LARGEST_SHAPE,
+    LEAST_GAIN,
+    SMALLEST_MM,
+    BoxSearch,
+    near_muons,
+)
+from muscan.reconstruction.box_scan import SIZES, THRESHOLD
 from muscan.reconstruction.crossed import crossed_bins
+from muscan.reconstruction.em import em
 from muscan.reconstruction.hit_errors import erring, traced_variance_scale
 from muscan.reconstruction.level import levelled
 from muscan.reconstruction.placing import REACH, best_place, moved
@@ -37,28 +44,14 @@ from muscan.units import MM_PER_CM
 
 FloatArray = NDArray[np.float64]
 
-#: Edges of the cubes that a scan tries [mm].
-SIZES = (100.0, 200.0, 400.0)
-#: The largest of the densities above the background's that it tries, times the edge
-#: [mrad²/cm · mm]: for 100 mm they are those of aluminium to uranium, for 400 mm those of dense
-#: goods in light ones to iron.
-LARGEST_INCREASE_MM = 7000.0
-#: Least log likelihood ratio of a candidate [nats], and most candidates of a scan.
-THRESHOLD = 8.0
-MOST_CANDIDATES = 60
-#: Of more muons than this, a search uses every second, third, …: a minute of a container shows
-#: what is worth a fit, and the fit has them all. A candidate then needs this log ratio of the
-#: muons used.
-SCAN_MUONS = 150_000
-THRESHOLD_OF_PART = 6.0
 #: Of more muons near a box, every second (third, …) is used: to climb to it, where each stands for
 #: those left out too, and to measure it.
-CLIMB_MUONS = 4000
-MEASURE_MUONS = 20_000
+CLIMB_MUONS = 12_000
+MEASURE_MUONS = 60_000
+#: Of more muons, every second (third, …) makes the image.
+IMAGE_MUONS = 100_000
 #: Of more muons near known boxes, every second (third, …) tells where these stand.
 LOCATING_MUONS = 10_000
-#: A scan takes muons that are this near halfway one after the other [mm].
-SCAN_PATCH = 250.0
 
 
 class MuonTester:
@@ -84,11 +77,11 @@ class MuonTester:
         detector: Detector | None = None,
         workers: int | None = None,
     ) -> None:
-        self.grid, self.workers = grid, workers
-        self.muons: TracedMuons = trace_muons(
-            scatters, grid, spectrum=spectrum, momentum=momentum,  # type: ignore[arg-type]
-            detector=detector, workers=workers,
-        )  # fmt: skip
+        self.grid, self.workers, self._scatters = grid, workers, scatters
+        self._options: dict[str, Any] = {
+            "spectrum": spectrum, "momentum": momentum, "detector": detector, "workers": workers,
+        }  # fmt: skip
+        self.muons: TracedMuons = trace_muons(scatters, grid, **self._options)
         self._hit_error_scale = 1.0
 
     @property
@@ -100,6 +93,15 @@ class MuonTester:
     def n_muons(self) -> int:
         """Muons through the grid."""
         return len(self.muons)
+
+    def image(self, voxel_mm: float) -> Volume:
+        """Return the most probable volume in voxels of a size.
+
+        See `muscan.model.region.RegionTester`.
+        """
+        grid = VoxelGrid.from_bounds(np.array([self.grid.lower, self.grid.upper]), voxel_mm)
+        stride = 1 + len(self._scatters) // IMAGE_MUONS
+        return em(self._scatters.take(slice(None, None, stride)), grid, **self._options)
 
     def against(self, background: NDArray[Any]) -> RegionTester:
         """Return tests against a background at the level that the muons say it has.
@@ -206,7 +208,11 @@ class RegionTester:
         return search, stride
 
     def fit_box(
-        self, centre: FloatArray, size: FloatArray, density: float | None = None
+        self,
+        centre: FloatArray,
+        size: FloatArray,
+        density: float | None = None,
+        least: float = LEAST_GAIN,
     ) -> RegionFit | None:
         """Return the most likely box near a place, None where the muons show none.
 
@@ -216,13 +222,15 @@ class RegionTester:
             First guess [mm].
         density : float, optional
             First guess of its scattering density [mrad²/cm].
+        least : float
+            Least log likelihood ratio [nats].
         """
         centre, size = np.asarray(centre, dtype=float), np.asarray(size, dtype=float)
-        near, stride = self._search(centre, size / 2 + np.maximum(size, 150.0), CLIMB_MUONS)
+        near, stride = self._search(centre, size / 2 + np.maximum(size / 2, 150.0), CLIMB_MUONS)
         centre, size, density = near.climb(centre, size, density, stride)
         # Measured by all that cross it: a part, counted several times, would make chance excesses.
         inside, _ = self._search(centre, LARGEST_SHAPE * size / 2, MEASURE_MUONS)
-        return inside.measure(centre, size, density)
+        return inside.measure(centre, size, density, least)
 
     def fit(self, mask: NDArray[np.bool_], background: float | None = None) -> RegionFit:
         """Return the most likely density of a set of voxels, all of one density.
@@ -241,85 +249,26 @@ class RegionTester:
         """
         return fit_voxels(self._muons, self.grid, self._background, mask, background, self._workers)
 
-    def scan(
-        self,
-        threshold: float = THRESHOLD,
-        sizes: Sequence[float] = SIZES,
-    ) -> list[Candidate]:
+    def scan(self, threshold: float = THRESHOLD, sizes: Sequence[float] = SIZES) -> list[Candidate]:
         """Return boxes that scatter more than the background, the surest first.
 
-        Cubes of each size stand a quarter of it apart across and half of it along z. Of those,
-        the local maxima count, and of overlapping ones only the surest. Of many muons a part is
-        used, and the log ratio of all is estimated from it.
-
-        Parameters
-        ----------
-        threshold : float
-            Least log likelihood ratio [nats].
-        sizes : sequence of float
-            Edges of the cubes [mm].
+        See `muscan.reconstruction.box_scan.scan`, and `RegionTests` of `muscan.model.region`.
         """
-        found: list[Candidate] = []
-        whole = self._placed()
-        step = 1 + len(self._muons) // SCAN_MUONS
-        rows = self._patches(
-            np.concatenate([np.arange(*share, step) for share in lanes.bounds(len(self._muons))])
+        placed = self._placed()
+        return box_scan.scan(
+            self._muons, placed._bins, placed._base, self.grid, threshold, sizes, self._workers
         )
-        least = threshold if step == 1 else max(threshold, step * THRESHOLD_OF_PART)
-        for size in sizes:
-            found += whole._cubes(float(size), rows, step, least)
-        found.sort(key=lambda candidate: -candidate.log_ratio)
-        kept: list[Candidate] = []
-        for candidate in found:
-            if not any(_overlap(candidate.bounds, other.bounds) for other in kept):
-                kept.append(candidate)
-                if len(kept) == MOST_CANDIDATES:
-                    break
-        return kept
 
-    @property
-    def places(self) -> float:
-        """Number of places at which chance could have made an excess, all sizes together."""
+    def places(self, size: FloatArray) -> float:
+        """Return at how many places chance could have made an excess of a size [mm], shape (3,).
+
+        Boxes half an edge apart are independent. Every octave of sizes has the same share in what
+        chance makes, so that large boxes, of which there are few, are not held as improbable as
+        small ones.
+        """
+        octaves = np.log2(LARGEST_MM / SMALLEST_MM)
         extent = self.grid.upper - self.grid.lower
-        return float(sum(np.prod(np.maximum(2 * extent / size, 1.0)) for size in SIZES))
-
-    def _patches(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return muons in such an order that those that follow each other are near each other."""
-        halfway = self._muons.ways.point[rows][:, ::2, :2].mean(axis=1)
-        patch = np.floor((halfway - self.grid.lower[:2]) / SCAN_PATCH)
-        return rows[np.lexsort((patch[:, 1], patch[:, 0]))]
-
-    def _cubes(
-        self, size: float, rows: NDArray[np.int64], step: int, least: float
-    ) -> list[Candidate]:
-        """Return the local maxima over the cubes of one size, of every so many muons."""
-        increases = min(LARGEST_INCREASE_MM / size, HIGHEST) * PART ** np.arange(LEVELS)[::-1]
-        extent = self.grid.upper - self.grid.lower
-        pitch = size * np.array([0.25, 0.25, 0.5])
-        shape = np.maximum(np.floor((extent - size) / pitch + 1e-9), 0).astype(np.int64) + 1
-        cubes = Lattice(self.grid.lower + size / 2, pitch, shape, size / 2)
-        count = lanes.lane_count(8 * int(shape.prod()) * len(increases))
-        shares = lanes.bounds(len(rows), count)
-        sums = [np.zeros((shape[2], shape[0], shape[1], len(increases))) for _ in range(count)]
-
-        def work(lane: int) -> None:
-            lattice_ratios(
-                self._muons.ways, self._bins, self._muons.momenta, self._base, cubes,
-                increases / MM_PER_CM, rows[slice(*shares[lane])], sums[lane],
-            )  # fmt: skip
-
-        lanes.run(work, count, self._workers)
-        ratios = np.moveaxis(step * sum(sums[1:], sums[0]), 0, 2)
-        best = ratios.max(axis=3)
-        peaks = (best >= least) & (best == ndimage.maximum_filter(best, size=3))
-        middles = cubes.first + np.argwhere(peaks) * pitch
-        half = np.full(3, size / 2)
-        return [
-            Candidate(np.array([middle - half, middle + half]), float(ratio), float(increase))
-            for middle, ratio, increase in zip(
-                middles, best[peaks], increases[ratios[peaks].argmax(axis=1)], strict=True
-            )
-        ]
+        return float(octaves * np.prod(np.maximum(2 * extent / size, 1.0)))
 
     def holding(self, fit: RegionFit) -> RegionTester:
         """Return the tests against the background with a box in it."""
@@ -411,7 +360,3 @@ def _place(
     bins[rows, depth, :3] += (values[0] - values[1]) * moments[:, :3]
     bins[rows, depth, 3] += (loss[0] - loss[1]) * moments[:, 0]
     kernel.base_densities(ways, bins, momenta, rows, base)
-
-
-def _overlap(a: FloatArray, b: FloatArray) -> bool:
-    return bool((np.minimum(a[1], b[1]) - np.maximum(a[0], b[0]) > 0).all())

@@ -11,7 +11,12 @@ import pytest
 import muscan
 from muscan.identification import identify
 from muscan.identification.background import contrast
-from muscan.identification.refine import _is_echo, chance_objects, measured_on_muons
+from muscan.identification.refine import (
+    _is_echo,
+    cargo_background,
+    chance_objects,
+    measured_on_muons,
+)
 from muscan.identification.segment import known_voxels, regions_of
 from muscan.model.events import pair_tracks
 from muscan.model.scene import parse_scene
@@ -55,7 +60,7 @@ def flat(make_volume):
 
 def objects(volume, tester):
     above = contrast(volume, known_voxels(volume))
-    return measured_on_muons(regions_of(volume, above), volume, above, tester)
+    return measured_on_muons(regions_of(volume, above), volume, tester)
 
 
 def test_lead_is_found_that_the_volume_does_not_show(lead, flat):
@@ -116,6 +121,26 @@ def test_identify_takes_place_density_and_chance_from_the_muons(lead, make_volum
     assert alert.n_muons > 200
     assert alert.false_alarm_rate < 1e-6
     assert report.scan.n_muons == lead.n_muons
+
+
+def test_cargo_is_seen_by_the_muons_themselves_without_what_is_hidden_in_it():
+    reach = np.array([2000.0, 2000.0, 1300.0])  # goods all along every path
+    grid = VoxelGrid.from_bounds(np.array([-reach, reach]), 100)
+    cargo = 0.5
+    muons = toy_muons.scatters(
+        9000, CENTRE, SIZE, 44.5, loss=12.7, cargo=cargo, spread=500, seed=4
+    )  # fmt: skip
+    background = cargo_background(MuonTester(muons, grid), grid)
+    assert background.shape == grid.shape
+    away = [np.abs(grid.centres(axis) - CENTRE[axis]) for axis in range(3)]
+    cube = np.ix_(*(distance < 100 for distance in away))
+    near = np.ix_(away[0] < 400, away[1] < 400, away[2] < 1000)
+    inner = background[near]
+    assert np.median(inner) == pytest.approx(cargo, rel=0.25)
+    assert background[cube].max() < 2 * cargo
+    # The toy itself is good to a fifth. As thick in the middle of its height as above and below.
+    layers = np.median(inner, axis=(0, 1))
+    assert layers.max() / layers.min() < 1.5
 
 
 LEAD_CUBE = """

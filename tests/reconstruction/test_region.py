@@ -23,6 +23,7 @@ from muscan.model.region import KnownBox
 from muscan.model.spectrum import sea_level_spectrum
 from muscan.model.track_errors import AIR_DENSITY
 from muscan.model.volume import VoxelGrid
+from muscan.reconstruction import box_scan
 from muscan.reconstruction.level import levelled
 from muscan.reconstruction.region import MuonTester, RegionTester
 from muscan.units import MM_PER_CM
@@ -173,6 +174,36 @@ def test_scan_and_fit_find_the_block(tests):
     assert (fit.centre_sigma < 30).all()
     again = tests.holding(fit).fit_box(middle, fit.size)
     assert again is None or again.log_ratio < 8
+
+
+@pytest.mark.parametrize("most", [150_000, 6000])
+def test_goods_in_goods_are_found_as_one_large_box(toy, monkeypatch, most):
+    monkeypatch.setattr(box_scan, "SCAN_MUONS", most)
+    rng = np.random.default_rng(5)
+    muons = toy.straight(20_000, 700, 450, 0.25, rng)
+    made = RegionTester(
+        muons, region_toy.volume_of(np.full(GRID.shape, CARGO), GRID), spectrum=SPECTRUM
+    )
+    bounds = np.array([[-200.0, -200.0, -200.0], [200.0, 200.0, 200.0]])
+    moments = np.empty((len(made._muons), 4))
+    way_kernel.crossings(made._muons.ways, np.arange(len(moments)), *bounds, moments)
+    region_toy.draw(made, moments, CARGO + 0.3, CARGO, rng)
+    first = made.scan()[0]
+    assert first.size.min() >= 200
+    assert (np.abs(first.centre) <= [100, 100, 200]).all()
+    fit = made.fit_box(first.centre, first.size)
+    assert fit.log_ratio > 30
+    assert abs(np.log(fit.density / (CARGO + 0.3))) < 3 * fit.relative
+    assert (np.abs(fit.centre) < [60, 60, 120]).all()
+
+
+def test_large_excesses_have_fewer_places_than_small_ones(tests):
+    # 8 × 8 × 6 cubes of 100 mm, at half of their edges: eight times as many places; 4.7 octaves
+    # from 30 to 800 mm.
+    octaves = np.log2(800 / 30)
+    assert tests.places(np.full(3, 100.0)) == pytest.approx(octaves * 8 * 8 * 8 * 6)
+    assert tests.places(np.full(3, 200.0)) == pytest.approx(octaves * 8 * 4 * 4 * 3)
+    assert tests.places(np.full(3, 5000.0)) == pytest.approx(octaves)
 
 
 def test_an_ordinary_place_is_not_significant(tests):

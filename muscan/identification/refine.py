@@ -30,9 +30,12 @@ CARGO_VOXELS: Final = 16
 #: Numbers that are fitted at a place: the place itself within its surroundings, width, height and
 #: density.
 FREEDOM: Final = 6
-#: Relative error of λ because the muons' spectrum at the place is not known (two published ones,
-#: `guan2015` and `ecomug`, give values that differ by 15 to 25 %).
-LIKELIHOOD_ERROR: Final = 0.15
+#: Relative error of λ because the muons' spectrum at the place is not known. With it, and the one
+#: for cargo, the errors of ln λ are those that 168 objects under three published spectra have
+#: (`benchmarks.bench_identity --first 300`: 0.08 is what 84 of them in air need).
+LIKELIHOOD_ERROR: Final = 0.08
+#: What stands beside an object with less than this part of its integral is no object of its own.
+ECHO_SHARE: Final = 0.15
 #: Beside an object is what lies no further than this from its box, across or along [mm].
 ECHO_MM: Final = 150.0
 
@@ -108,11 +111,10 @@ def cargo_background(tester: RegionTester, grid: VoxelGrid) -> FloatArray:
 def _is_echo(fit: RegionFit, other: RegionFit) -> bool:
     """Tell whether a fit may be what the box of a stronger object beside it leaves over.
 
-    An object is no box of one density, and its integral is known to `LIKELIHOOD_ERROR` at best:
-    what stands beside it with less than that part of its integral is no object of its own.
+    An object is no box of one density, so a box leaves some of it over beside itself.
     """
     beside = np.abs(fit.centre - other.centre) < other.size / 2 + ECHO_MM
-    return bool(beside.all()) and fit.integral < LIKELIHOOD_ERROR * other.integral
+    return bool(beside.all()) and fit.integral < ECHO_SHARE * other.integral
 
 
 def chance_objects(log_ratio: float, places: float) -> float:

@@ -176,11 +176,11 @@ def test_objects_in_cargo_are_known_less_well(blocks):
     assert object_errors(region).common == 0.0
     in_air = object_errors(replace(region, chance=0.0, background=0.02))
     in_cargo = object_errors(replace(region, chance=0.0, background=0.3))
-    assert in_air.common == pytest.approx(0.15)
+    assert in_air.common == pytest.approx(0.08)
     assert in_air.excess_sigma == 17.0
-    assert in_cargo.common == pytest.approx(0.25)
-    assert in_cargo.excess_sigma == pytest.approx(np.hypot(17.0, 20.0))
-    assert in_cargo.relative == pytest.approx(np.hypot(in_air.relative, 0.2))
+    assert in_cargo.common == pytest.approx(0.17)
+    assert in_cargo.excess_sigma == pytest.approx(np.hypot(17.0, 15.0))
+    assert in_cargo.relative == pytest.approx(np.hypot(in_air.relative, 0.15))
 
 
 def test_a_group_is_told_with_its_probability(materials):

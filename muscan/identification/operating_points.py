@@ -268,8 +268,8 @@ def shipped_operating_points() -> tuple[OperatingPoint, ...]:
 def with_rates(report: AlertReport, rates: FalseAlarms | None) -> AlertReport:
     """Return a report whose alerts have the false-alarm rates of the table.
 
-    Where the table has none, an alert keeps the rate that counts chance only, and a warning says
-    so.
+    Benign scans are few: an alert keeps the rate that counts chance only where that is the higher
+    one. Where the table has none, it keeps it as well, and a warning says so.
     """
     if not report.alerts:
         return report
@@ -278,7 +278,9 @@ def with_rates(report: AlertReport, rates: FalseAlarms | None) -> AlertReport:
         for alert in report.alerts
     ]
     alerts = [
-        alert if rate is None else alert.model_copy(update={"false_alarm_rate": rate})
+        alert
+        if rate is None
+        else alert.model_copy(update={"false_alarm_rate": max(rate, alert.false_alarm_rate or 0.0)})
         for alert, rate in zip(report.alerts, found, strict=True)
     ]
     missing = sum(rate is None for rate in found)

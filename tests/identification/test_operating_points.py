@@ -106,6 +106,15 @@ def test_alerts_get_the_rates_of_the_table(table):
     assert with_rates(report(), None).warnings == []
 
 
+def test_what_chance_makes_often_stays_often_however_few_benign_scans_show_it(table):
+    rates = false_alarms_of("portal", "em", 60, points=table)
+    told = report(("high", 6.0))
+    for chance, expected in ((0.9, 0.9), (1e-9, 1.5 / 4)):
+        alert = told.alerts[0].model_copy(update={"false_alarm_rate": chance})
+        found = with_rates(told.model_copy(update={"alerts": [alert]}), rates)
+        assert found.alerts[0].false_alarm_rate == pytest.approx(expected)
+
+
 def test_no_scans_are_refused():
     with pytest.raises(InputError, match="no benign scans"):
         count_false_alarms([], cargo="any", exposure_s=60, **FACTS)

@@ -15,7 +15,7 @@ EDGE = 1.0
 #: a seventieth of that of water: thin matter and none are not told apart.
 FLOOR = 1e-3
 #: Power of the difference with which the cost of an edge grows.
-GROWTH = 0.75
+GROWTH = kernel.GROWTH
 
 
 def smoothness(log_values: FloatArray, weight: float) -> tuple[float, FloatArray, FloatArray]:
@@ -36,7 +36,7 @@ def smoothness(log_values: FloatArray, weight: float) -> tuple[float, FloatArray
     """
     matter = np.exp(log_values)
     share = matter / (matter + FLOOR)
-    cost, gradient, curvature = _edges(np.log(matter + FLOOR), weight, GROWTH)
+    cost, gradient, curvature = _edges(np.log(matter + FLOOR), weight, bounded=False)
     return cost, gradient * share, curvature * np.square(share)
 
 
@@ -54,18 +54,18 @@ def bounded_smoothness(
     weight : float
         Strength of the prior [nats].
     """
-    return _edges(log_values, weight, -1.0)
+    return _edges(log_values, weight, bounded=True)
 
 
 def _edges(
-    values: FloatArray, weight: float, growth: float
+    values: FloatArray, weight: float, bounded: bool
 ) -> tuple[float, FloatArray, FloatArray]:
-    gradient, curvature = np.zeros(values.size), np.zeros(values.size)
-    scaled = np.ascontiguousarray(values, dtype=float).ravel() / EDGE
-    nx, ny, nz = shape = values.shape
-    cost = kernel.edge_cost(scaled, nx, ny, nz, growth, gradient, curvature)
-    return (
-        weight * cost,
-        (weight / EDGE) * gradient.reshape(shape),
-        (weight / EDGE**2) * curvature.reshape(shape),
+    gradient, curvature = np.zeros(values.shape), np.zeros(values.shape)
+    scaled = np.ascontiguousarray(values, dtype=float) / EDGE
+    nx, ny, nz = values.shape
+    cost = kernel.edge_cost(
+        scaled.ravel(), nx, ny, nz, bounded, gradient.ravel(), curvature.ravel()
     )
+    gradient *= weight / EDGE
+    curvature *= weight / EDGE**2
+    return weight * cost, gradient, curvature

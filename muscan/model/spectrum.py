@@ -78,23 +78,25 @@ class MomentumSpectrum:
 
     def quantile(self, cos_zenith: float, probability: FloatArray) -> FloatArray:
         """Return the momenta [GeV] of given cumulative probabilities at a zenith angle."""
-        position = np.interp(cos_zenith, self.cos_zenith, np.arange(len(self.cos_zenith)))
-        low = min(int(position), len(self.cos_zenith) - 2)
-        part = position - low
-        cumulative = (1 - part) * self.cumulative[low] + part * self.cumulative[low + 1]
-        return np.exp(np.interp(probability, cumulative, np.log(self.momentum)))
+        return np.exp(np.interp(probability, self._below(cos_zenith), np.log(self.momentum)))
 
     def probability(self, cos_zenith: float, momentum: float) -> float:
         """Return the probability of a momentum below a given one [GeV] at a zenith angle."""
         logs = np.log(self.momentum)
-        columns = [np.interp(np.log(momentum), logs, row) for row in self.cumulative]
-        return float(np.interp(cos_zenith, self.cos_zenith, columns))
+        return float(np.interp(np.log(momentum), logs, self._below(cos_zenith)))
 
     def density(self, cos_zenith: float, momentum: FloatArray) -> FloatArray:
         """Return the probability a GeV at momenta [GeV] and a zenith angle, 0 outside the bins."""
-        row = [np.interp(cos_zenith, self.cos_zenith, column) for column in self.cumulative.T]
+        row = self._below(cos_zenith)
         values = np.concatenate([[0.0], np.diff(row) / np.diff(self.momentum), [0.0]])
         return np.asarray(values[np.searchsorted(self.momentum, momentum)])
+
+    def _below(self, cos_zenith: float) -> FloatArray:
+        """Return the probability of a momentum below each edge at a zenith angle, shape (m,)."""
+        position = np.interp(cos_zenith, self.cos_zenith, np.arange(len(self.cos_zenith)))
+        low = min(int(position), len(self.cos_zenith) - 2)
+        part = position - low
+        return np.asarray((1 - part) * self.cumulative[low] + part * self.cumulative[low + 1])
 
     def powers(self, cos_zenith: float, loss: float) -> FloatArray:
         """Return the scattering powers of the classes of `CLASS_EDGES` at a zenith angle.

@@ -86,10 +86,12 @@ def least_loss(density: FloatArray) -> FloatArray:
 
 
 def _interpolated(density: FloatArray, losses_MeV_cm: FloatArray) -> FloatArray:
-    quoted = np.maximum(density * MM_PER_CM, 1e-9)
-    loss = np.exp(np.interp(np.log(quoted), np.log(_LOSS_DENSITY), np.log(losses_MeV_cm)))
-    loss *= np.minimum(quoted / _LOSS_DENSITY[0], 1.0)
-    return np.asarray(loss * 1e-3 / MM_PER_CM)
+    quoted = np.asarray(density * MM_PER_CM)
+    loss = np.asarray(quoted * (losses_MeV_cm[0] / _LOSS_DENSITY[0]))
+    denser = quoted > _LOSS_DENSITY[0]
+    logs = np.interp(np.log(quoted[denser]), np.log(_LOSS_DENSITY), np.log(losses_MeV_cm))
+    loss[denser] = np.exp(logs)
+    return loss * (1e-3 / MM_PER_CM)
 
 
 def highland_factor(thickness: FloatArray) -> FloatArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
@@ -164,6 +165,31 @@ def test_a_worker_killed_between_two_steps_costs_no_volume(scanned):
         volume = muscan.reconstruct(scanned[1], client=client, callback=strike, **options)
         assert min(pids) not in client.run(os.getpid, on_error="ignore").values()
     assert_same(volume, muscan.reconstruct(scanned[1], **options))
+
+
+@pytest.mark.slow
+def test_a_worker_killed_while_it_answers_costs_no_total():
+    """Desks are lost with their worker; what they answered for is made again by tasks."""
+    import jobs
+
+    with connect("local:2") as client:
+        team = DaskTeam(client)
+        held = team.hold(float, [(1.0,), (2.0,)])
+        assert team.totalling(jobs.slowly_times, held, 3.0, 0.0)() == 9.0
+        answers = team.totalling(jobs.slowly_times, held, 3.0, 2.0)
+        thread, pid = kill_one_soon(client, 0.5)
+        assert answers() == 9.0
+        thread.join()
+        client.wait_for_workers(2)
+        assert pid not in client.run(os.getpid, on_error="ignore").values()
+        assert team.totalling(jobs.slowly_times, held, 4.0, 0.0)() == 12.0
+
+
+def test_what_goes_wrong_at_a_desk_is_told(client):
+    team = DaskTeam(client)
+    total = team.totalling(math.sqrt, team.hold(float, [(1.0,), (-1.0,)]))
+    with pytest.raises(ValueError, match="math domain error"):
+        total()
 
 
 def test_a_campaign_survives_a_killed_worker_and_goes_on_from_disk(tmp_path):

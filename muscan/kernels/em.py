@@ -329,11 +329,19 @@ def information(paths, observed, mixture, field, first, last, squares, muons):
 
 
 @njit(cache=True, nogil=True)
-def outliers(paths, observed, mixture, field, first, last, probability):
-    """Fill the probability (m,) of muons ``first`` to ``last`` to be outliers, given a volume."""
+def each(paths, observed, mixture, field, first, last, logs, outliers):
+    """Fill the log densities (m,) of muons, and their probabilities (m,) to be outliers.
+
+    Parameters
+    ----------
+    paths, observed, mixture, field, first, last
+        As for `likelihood`.
+    logs, outliers : ndarray, shape (last - first,)
+    """
     batch = _room(paths, first, last)
     for begin in range(first, last, BATCH):
         end = min(begin + BATCH, last)
         _take(paths, observed, mixture, field, begin, end, batch)
         for n in range(begin, end):
-            probability[n - first] = batch.single[n - begin]
+            logs[n - first] = batch.value[n - begin]
+            outliers[n - first] = batch.single[n - begin]

@@ -17,7 +17,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from muscan.errors import InputError, MissingExtraError, MuscanError
-from muscan.reconstruction.team import add_terms
+from muscan.pipeline.desks import Desks
+from muscan.reconstruction.team import add_terms, tree_sum
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -76,7 +77,8 @@ def connect(address: str) -> Iterator[Client]:
                 dashboard_address=":0",
                 silence_logs=logging.CRITICAL,
             ) as cluster,
-            Client(cluster) as client,
+            # Answers need no way round by the scheduler.
+            Client(cluster, direct_to_workers=True) as client,
         ):
             yield client
         return
@@ -162,6 +164,7 @@ class DaskTeam:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._desks: Desks | None = None
 
     def size(self) -> int:
         """Return the number of threads of all workers."""
@@ -187,14 +190,9 @@ class DaskTeam:
         self, function: Callable[..., Any], held: Sequence[Future], *common: Any
     ) -> list[Future]:
         """Let the workers make and keep ``function(kept, *common)`` of everything held."""
-        shared = [self.share(argument) for argument in common]
+        # Each argument goes out once.
+        shared = [self._submit(_itself, argument) for argument in common]
         return [self._submit(function, kept, *shared) for kept in held]
-
-    def share(self, argument: Any) -> Future:
-        """Return what stands for an argument in several calls: it goes out once."""
-        from distributed import Future
-
-        return argument if isinstance(argument, Future) else self._submit(_itself, argument)
 
     def results(
         self, function: Callable[..., Any], held: Sequence[Future], *common: Any
@@ -204,19 +202,42 @@ class DaskTeam:
 
     def total(self, function: Callable[..., Any], held: Sequence[Future], *common: Any) -> Any:
         """Return the sum of `results` in the tree's order, branches being summed by workers."""
-        return self.totalling(function, held, *common)()
-
-    def totalling(
-        self, function: Callable[..., Any], held: Sequence[Future], *common: Any
-    ) -> Callable[[], Any]:
-        """Let the workers make the `total`, and return what waits for it."""
         level = self.derive(function, held, *common)
         while len(level) > 1:
             pairs = [
                 self._submit(add_terms, a, b) for a, b in zip(level[::2], level[1::2], strict=False)
             ]
             level = pairs + level[len(pairs) * 2 :]
-        return partial(result_of, level[0])
+        return result_of(level[0])
+
+    def totalling(
+        self, function: Callable[..., Any], held: Sequence[Future], *common: Any
+    ) -> Callable[[], Any]:
+        """Let the workers make the `total`, and return what waits for it.
+
+        Workers are asked at their desks, which takes a few milliseconds where tasks take some
+        tens. Where a desk is lost with its worker, tasks do it: the scheduler can have made again
+        what was held.
+        """
+        try:
+            if self._desks is None or self._desks.held is not held:
+                self._desks = Desks(self._client, held)
+            answers = self._desks.ask(function, *common)
+        except Exception:
+            return partial(self._total_by_tasks, function, held, *common)
+
+        def total() -> Any:
+            try:
+                return tree_sum(answers())
+            except Exception:
+                return self._total_by_tasks(function, held, *common)
+
+        return total
+
+    def _total_by_tasks(self, *asked: Any) -> Any:
+        """Return the `total` where desks failed; an error of the function comes again."""
+        self._desks = None
+        return self.total(*asked)
 
     def _submit(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Future:
         with warnings.catch_warnings():

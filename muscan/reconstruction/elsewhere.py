@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -25,8 +23,6 @@ from muscan.reconstruction.team import Team, grouped
 
 FloatArray = NDArray[np.float64]
 
-_numbers = itertools.count()
-
 
 @dataclass(frozen=True)
 class Counted:
@@ -40,17 +36,10 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class Origin:
-    """The volume for whose losses and thicknesses the momentum classes are taken."""
-
-    name: str
-    density: FloatArray
-
-
 class Kept:
-    """What a worker keeps: the muons of neighbouring lanes, and the last momentum classes.
+    """What a worker keeps: the muons of neighbouring lanes.
 
-    Parameters
+    Attributes
     ----------
     problem : Problem
         Of those muons.
@@ -58,21 +47,25 @@ class Kept:
         Number of the first of them among all.
     """
 
-    def __init__(self, problem: Problem, first: int) -> None:
-        self.problem, self.first = problem, first
-        self._origin = ""
-        self._mixture: Mixture | None = None
-
-    def mixture(self, origin: Origin) -> Mixture:
-        """Return the momentum classes given a volume, made when first asked for."""
-        if self._mixture is None or self._origin != origin.name:
-            self._mixture, self._origin = self.problem.mixture(origin.density), origin.name
-        return self._mixture
+    problem: Problem
+    first: int
 
     def __sizeof__(self) -> int:
         """Return about the memory it takes [bytes], so that no scheduler moves it lightly."""
         paths = self.problem.muons.paths
         return int(sum(column.nbytes for column in paths))
+
+
+@dataclass(frozen=True)
+class Ready:
+    """Muons that a worker keeps, and their momentum classes given a volume."""
+
+    problem: Problem
+    mixture: Mixture
+
+    def __sizeof__(self) -> int:
+        """Return about the memory it takes [bytes]: as of `Kept`, whose muons these are."""
+        return int(self.mixture.done.nbytes)
 
 
 @dataclass(frozen=True)
@@ -90,12 +83,16 @@ class DealtProblem(Problem):
     held: Any = field(kw_only=True)
 
     def mixture(self, density: FloatArray) -> Any:
-        """Return what stands for the momentum classes: each worker makes those of its muons."""
-        return self.team.share(Origin(f"{os.getpid()}-{next(_numbers)}", density))
+        """Return the team's handle on `Ready`: each worker makes the classes of its muons."""
+        return self.team.derive(_ready, self.held, density)
 
-    def outliers(self, density: FloatArray, mixture: Any) -> FloatArray:
-        """Return as `Problem.outliers`."""
-        return np.concatenate(self.team.results(_outliers, self.held, mixture, density))
+    def each(
+        self, density: FloatArray, mixture: Any, scale: float = 1.0
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return as `Problem.each`, to the last bit."""
+        parts = self.team.results(_each, mixture, density.astype(np.float32), scale)
+        logs, outliers = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return logs, outliers
 
     def likelihood(self, density: FloatArray, mixture: Any) -> tuple[float, FloatArray]:
         """Return as `Problem.likelihood`, to the last bit."""
@@ -104,20 +101,15 @@ class DealtProblem(Problem):
     def asked(self, density: FloatArray, mixture: Any) -> Callable[[], tuple[float, FloatArray]]:
         """Return as `Problem.asked`."""
         total: Callable[[], tuple[float, FloatArray]]
-        total = self.team.totalling(_likelihood, self.held, mixture, density)
+        total = self.team.totalling(_likelihood, mixture, density.astype(np.float32))
         return total
 
     def information(
         self, density: FloatArray, mixture: Any
     ) -> tuple[FloatArray, NDArray[np.uint32]]:
         """Return as `Problem.information`, to the last bit."""
-        squares, numbers = self.team.total(_information, self.held, mixture, density)
+        squares, numbers = self.team.total(_information, mixture, density.astype(np.float32))
         return squares, numbers
-
-    def outlier_numbers(self, density: FloatArray, mixture: Any) -> tuple[float, float]:
-        """Return as `Problem.outlier_numbers`."""
-        probable, expected = self.team.total(_outlier_numbers, self.held, mixture, density)
-        return float(probable), float(expected)
 
     def erring(self, scale: float) -> DealtProblem:
         """Return as `Problem.erring`."""
@@ -212,22 +204,20 @@ def _keep(
     return Kept(Problem(muons, momenta, grid, 1, None, shares), first)
 
 
-def _outliers(kept: Kept, origin: Origin, density: FloatArray) -> FloatArray:
-    return kept.problem.outliers(density, kept.mixture(origin))
+def _ready(kept: Kept, density: FloatArray) -> Ready:
+    return Ready(kept.problem, kept.problem.mixture(density))
 
 
-def _likelihood(kept: Kept, origin: Origin, density: FloatArray) -> tuple[float, FloatArray]:
-    return kept.problem.likelihood(density, kept.mixture(origin))
+def _each(ready: Ready, density: FloatArray, scale: float) -> tuple[FloatArray, FloatArray]:
+    return ready.problem.each(density, ready.mixture, scale)
 
 
-def _information(
-    kept: Kept, origin: Origin, density: FloatArray
-) -> tuple[FloatArray, NDArray[np.uint32]]:
-    return kept.problem.information(density, kept.mixture(origin))
+def _likelihood(ready: Ready, density: FloatArray) -> tuple[float, FloatArray]:
+    return ready.problem.likelihood(density, ready.mixture)
 
 
-def _outlier_numbers(kept: Kept, origin: Origin, density: FloatArray) -> tuple[float, float]:
-    return kept.problem.outlier_numbers(density, kept.mixture(origin))
+def _information(ready: Ready, density: FloatArray) -> tuple[FloatArray, NDArray[np.uint32]]:
+    return ready.problem.information(density, ready.mixture)
 
 
 def _erring(kept: Kept, scale: float) -> Kept:

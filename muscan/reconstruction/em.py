@@ -88,7 +88,6 @@ def begin(problem: Problem, smoothing: float | None = None) -> tuple[float, Floa
             logs = _advance(fitted, logs, weight, WEIGHT_STEPS)
         return smoothing, logs
     judged = problem.some(stride // 2, stride)
-    folds = [judged.some(number, FOLDS) for number in range(FOLDS)]
     logs = _coarse(fitted, WEIGHTS[0])
     tried: list[FloatArray] = []
     values: list[list[float]] = []
@@ -96,7 +95,8 @@ def begin(problem: Problem, smoothing: float | None = None) -> tuple[float, Floa
         logs = _advance(fitted, logs, weight, WEIGHT_STEPS)
         density = problem.densities(logs)
         tried.append(logs)
-        values.append([fold.likelihood(density, fold.mixture(density))[0] for fold in folds])
+        told, _ = judged.each(density, judged.mixture(density))
+        values.append([float(told[fold::FOLDS].sum()) for fold in range(FOLDS)])
         if len(values) - 1 - np.sum(values, axis=1).argmax() == WORSE:
             break
     chosen = strongest(np.array(values))
@@ -124,7 +124,7 @@ def _variance_scale(problem: Problem, logs: FloatArray) -> float:
     some = problem.some(0, 1 + len(problem.muons) // MOST_MUONS)
     density = some.densities(logs)
     mixture = some.mixture(density)
-    return variance_scale(lambda scale: some.erring(scale).likelihood(density, mixture)[0])
+    return variance_scale(lambda scale: float(some.each(density, mixture, scale)[0].sum()))
 
 
 def _coarse(problem: Problem, weight: float) -> FloatArray:
@@ -306,11 +306,11 @@ def _volume(
     seen = numbers > 0
     with np.errstate(divide="ignore"):
         sigma = np.where(seen, np.exp(logs) / np.sqrt(data + bend), np.inf)
-    probable, expected = problem.outlier_numbers(density, mixture)
+    _, outliers = problem.each(density, mixture)
     attributes = {
         **attributes,
-        "n_outliers": int(probable),
-        "outlier_fraction": expected / len(problem.muons),
+        "n_outliers": int((outliers > 0.5).sum()),
+        "outlier_fraction": float(outliers.mean()),
     }
     share = np.where(seen, data / np.maximum(data + bend, 1e-30), 0.0)
     return Volume(

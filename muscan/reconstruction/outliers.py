@@ -55,7 +55,7 @@ def outlier_probabilities(
     problem = Problem(muons, MomentumModel(muons, spectrum), volume.grid, workers)
     density = np.nan_to_num(volume.values.ravel().astype(float)) / MM_PER_CM
     density = np.maximum(density, AIR_DENSITY)
-    found = problem.outliers(density, problem.mixture(density))
+    _, found = problem.each(density, problem.mixture(density))
     result = np.full(len(scatters), np.nan)
     result[np.isin(scatters.event_id, muons.event_id)] = found
     return result

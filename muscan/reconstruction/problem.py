@@ -46,44 +46,62 @@ class Problem:
     known: FloatArray | None = None
     shares: tuple[tuple[int, int], ...] | None = None
 
+    @property
+    def least(self) -> FloatArray | float:
+        """Scattering density that every voxel has at least [mrad²/mm]."""
+        return AIR_DENSITY if self.known is None else self.known
+
     def densities(self, logs: FloatArray) -> FloatArray:
         """Return densities [mrad²/mm] from the logarithms of what exceeds the known matter."""
-        return np.exp(logs) + (AIR_DENSITY if self.known is None else self.known)
+        return np.exp(logs) + self.least
 
     def mixture(self, density: FloatArray) -> kernel.Mixture:
         """Return the momentum classes given what a volume takes of the momenta."""
         return self.momenta.mixture(density, momentum_loss(density), self.workers)
 
     def field(self, density: FloatArray) -> NDArray[np.float32]:
-        """Return a volume with what it takes of the momenta, as the kernels want it."""
+        """Return a volume with what it takes of the momenta, as the kernels want it.
+
+        All of it is that of densities in single precision: so many bytes are sent to workers.
+        """
         field = np.zeros((len(density), 4), np.float32)
         field[:, 0] = density
+        density = field[:, 0].astype(float)
         rate, step = momentum_loss(density), 1e-3 * density
         field[:, 1] = rate
         field[:, 2] = (momentum_loss(density + step) - rate) / step
         return field
 
-    def outliers(self, density: FloatArray, mixture: kernel.Mixture) -> FloatArray:
-        """Return the probability of each muon to be an outlier, given a volume, shape (n,)."""
-        probability = np.empty(len(self.muons))
+    def each(
+        self, density: FloatArray, mixture: kernel.Mixture, scale: float = 1.0
+    ) -> tuple[FloatArray, FloatArray]:
+        """Return each muon's log likelihood given a volume, and its probability to be an outlier.
+
+        Parameters
+        ----------
+        density : ndarray, shape (voxels,)
+            Scattering density [mrad²/mm].
+        mixture : Mixture
+        scale : float
+            Variance of the hits over the stated one.
+
+        Returns
+        -------
+        logs, outliers : ndarray, shape (n,)
+        """
+        logs, outliers = np.empty((2, len(self.muons)))
         shares, count = self._lanes()
         field = self.field(density)
+        seen = self.erring(scale).muons.observed
 
         def work(lane: int) -> None:
-            own = probability[slice(*shares[lane])]
-            kernel.outliers(
-                self.muons.paths, self.muons.observed, mixture, field, *shares[lane], own
+            rows = slice(*shares[lane])
+            kernel.each(
+                self.muons.paths, seen, mixture, field, *shares[lane], logs[rows], outliers[rows]
             )
 
         lanes.run(work, count, self.workers)
-        return probability
-
-    def outlier_numbers(self, density: FloatArray, mixture: kernel.Mixture) -> tuple[float, float]:
-        """Return how many muons more probably are outliers than not, and the expected number."""
-        probability = self.outliers(density, mixture)
-        shares, _ = self._lanes()
-        expected = tree_sum([float(probability[slice(*share)].sum()) for share in shares])
-        return float((probability > 0.5).sum()), expected
+        return logs, outliers
 
     def likelihood(self, density: FloatArray, mixture: kernel.Mixture) -> tuple[float, FloatArray]:
         """Return the log likelihood of the muons and its gradient in the densities [mrad²/mm]."""
@@ -161,14 +179,15 @@ class Problem:
         mixture = self.mixture(density)
         matter = np.exp(start)
         squares, _ = self.information(density, mixture)
-        shape = self.grid.shape
+        shape, least = self.grid.shape, self.least
         bend = smoothness(start.reshape(shape), weight)[2].ravel()
 
         def objective(logs: FloatArray) -> tuple[float, FloatArray]:
-            answer = self.asked(self.densities(logs), mixture)
+            matter = np.exp(logs)
+            answer = self.asked(matter + least, mixture)
             cost, slope, _ = smoothness(logs.reshape(shape), weight)
             value, gradient = answer()
-            return cost - value, slope.ravel() - gradient * np.exp(logs)
+            return cost - value, slope.ravel() - gradient * matter
 
         # Voxels that tell nothing yet may move once others have; hence the floor.
         yield from minimise(objective, start, squares * matter**2 + bend + 1e-3, history)

@@ -17,7 +17,7 @@ Rows = tuple[int, int]
 class Team(Protocol):
     """What a cluster of workers can do for a reconstruction.
 
-    Only the team can look into what it says it holds or shares.
+    Only the team can look into what it says it holds.
     """
 
     def size(self) -> int:
@@ -29,9 +29,6 @@ class Team(Protocol):
     def derive(self, function: Callable[..., Any], held: Any, *common: Any) -> Any:
         """Let the workers make and keep ``function(kept, *common)`` of everything held."""
 
-    def share(self, argument: Any) -> Any:
-        """Return what stands for an argument in several calls: it goes out once."""
-
     def results(self, function: Callable[..., Any], held: Any, *common: Any) -> list[Any]:
         """Return ``function(kept, *common)`` of everything that is held, in order."""
 
@@ -39,7 +36,10 @@ class Team(Protocol):
         """Return the sum of `results` (`add_terms`) in the tree's order (`tree_sum`)."""
 
     def totalling(self, function: Callable[..., Any], held: Any, *common: Any) -> Callable[[], Any]:
-        """Let the workers make the `total`, and return what waits for it."""
+        """Let the workers make the `total`, and return what waits for it.
+
+        For what is asked many times: of all ways the one that costs least beside the work.
+        """
 
 
 def groups(workers: int, count: int) -> int:

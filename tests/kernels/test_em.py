@@ -144,8 +144,9 @@ def test_likelihood_matches_scipy(muons, density):
     ]
     # The change of the powers with the loss is (1 + x/8)⁸ for exp(x), x a few tenths here.
     assert found == pytest.approx([value for value, _ in expected], abs=0.02)
-    probability = np.empty(40)
-    em.outliers(paths, seen, mixture, volume, 0, 40, probability)
+    logs, probability = np.empty((2, 40))
+    em.each(paths, seen, mixture, volume, 0, 40, logs, probability)
+    np.testing.assert_array_equal(logs, found)
     assert probability == pytest.approx([share for _, share in expected], rel=0.05, abs=1e-3)
 
 

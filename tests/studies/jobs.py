@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -44,3 +45,8 @@ def always_die(parameters):
 def lone(scatters, grid, *, spectrum, detector, workers):
     """A reconstruction method that knows of no team."""
     raise AssertionError("never called")
+
+
+def slowly_times(kept, factor, seconds):
+    time.sleep(seconds)
+    return kept * factor

@@ -73,15 +73,14 @@ def find(kind: str, name: str | Path, relative_to: Path | None = None) -> Path:
     for candidate in candidates:
         if candidate.is_file():
             return candidate
-    if path.suffix or len(path.parts) > 1:
-        raise InputError(name, "no such file", f"give a path, or a name from: {_listing(kind)}")
     known = names(kind)
-    if path.name in known:
+    if path.name in known and path.name == str(name):
         return known[path.name]
+    if path.is_dir():
+        raise InputError(name, "is a folder", "name a file in it")
+    if path.suffix or len(path.parts) > 1:
+        listing = ", ".join(known) or "none shipped"
+        raise InputError(name, "no such file", f"give a path, or a name from: {listing}")
     what = {"scenes": "scene", "materials": "material file"}.get(kind, "layout")
     what = "panel technology" if kind == "detectors/panels" else what
     raise InputError(name, f"no such {what}", nearest(path.name, known))
-
-
-def _listing(kind: str) -> str:
-    return ", ".join(names(kind)) or "none shipped"

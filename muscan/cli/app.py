@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 import warnings
+from typing import Any
 
 import typer
 from typer.exceptions import Abort, TyperException
@@ -70,7 +71,7 @@ def main(arguments: list[str] | None = None) -> None:
         status = app([word for word in given if word != "--debug"], standalone_mode=False)
         sys.exit(status if isinstance(status, int) else OK)
     except TyperException as error:
-        _refuse(error, debug)
+        _refuse(error, given, debug)
     except InputError as error:
         _fail(str(error), WRONG_INPUT, debug)
     except MuscanError as error:
@@ -87,15 +88,27 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"unexpected {type(error).__name__}: {error}; --debug shows where", FAILED, debug)
 
 
-def _refuse(error: TyperException, debug: bool) -> None:
+def _refuse(error: TyperException, given: list[str], debug: bool) -> None:
     """Say in one line what is wrong with the options; show the help where nothing was given."""
     message = error.format_message()
     context = getattr(error, "ctx", None)
-    command = context.command_path if context else "muscan"
+    command = context.command_path if context else _named(given)
     if "Usage:" in message:
         print(message)
         sys.exit(WRONG_INPUT)
     _fail(f"{command}: {message.rstrip('.')}; see '{command} --help'", WRONG_INPUT, debug)
+
+
+def _named(words: list[str]) -> str:
+    """Return the command that the first words name, such as ``muscan scenes draw``."""
+    command: Any = typer.main.get_command(app)
+    path = ["muscan"]
+    for word in words:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
+            break
+        path.append(word)
+    return " ".join(path)
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:

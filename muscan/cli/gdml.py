@@ -31,6 +31,7 @@ def import_scene(
     from muscan.model.detector import load_detector
     from muscan.model.material import load_materials
 
+    io.spare(output, file)
     if detector:
         load_detector(detector)
     database = load_materials(tuple(materials or ()))

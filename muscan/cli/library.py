@@ -199,6 +199,7 @@ def draw_scene(
     from muscan.model.material import load_materials
     from muscan.model.truth import scene_truth
 
+    io.spare(output, name)
     scene = draw.draw_scene(name, seed, threat_name or threat)
     truth = scene_truth(scene, load_materials(tuple(materials or ())))
     io.write_text(output, scene.text)

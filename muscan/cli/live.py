@@ -20,6 +20,7 @@ from muscan.cli.options import (
     Voxel,
     Watch,
     Workers,
+    names,
 )
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def watch(
         method=method,
         voxel=voxel,
         materials=materials or (),
-        watch=tuple(name.strip() for name in watch.split(",") if name.strip()),
+        watch=names(watch),
         flux=flux,
         false_alarm=false_alarm,
         miss=miss,

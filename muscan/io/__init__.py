@@ -1,7 +1,7 @@
 """Files: the only room that knows HDF5 and JSON on disk."""
 
 from muscan.io.alerts import read_alerts, write_alerts
-from muscan.io.atomic import copy_file, write_text
+from muscan.io.atomic import copy_file, result_folder, spare, write_text
 from muscan.io.describe import describe
 from muscan.io.gdml import read_gdml
 from muscan.io.hdf5 import format_of
@@ -32,6 +32,8 @@ __all__ = [
     "read_truth",
     "read_volume",
     "recover",
+    "result_folder",
+    "spare",
     "write_alerts",
     "write_hits",
     "write_materials",

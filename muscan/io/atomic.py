@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from muscan.errors import InputError
@@ -35,6 +35,49 @@ def whole_file(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         part.unlink(missing_ok=True)
+
+
+@contextmanager
+def result_folder(path: Path) -> Iterator[Path]:
+    """Yield a folder for results, made if missing; a new one goes again where nothing came into it.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made.
+    """
+    new = not path.exists()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(path, f"cannot be made ({error.strerror})", "choose another") from error
+    try:
+        yield path
+    finally:
+        if new:
+            with suppress(OSError):  # what is not empty stays
+                path.rmdir()
+
+
+def spare(path: Path, *sources: object) -> None:
+    """Refuse to write to ``path`` where it is one of the files that are read.
+
+    Parameters
+    ----------
+    path : Path
+        Of what is to be written.
+    *sources : object
+        Paths (or names) of what is read; anything else is no file.
+
+    Raises
+    ------
+    InputError
+        If it would be lost.
+    """
+    for source in sources:
+        read = Path(source) if isinstance(source, (str, Path)) else None
+        if read is not None and path.exists() and read.exists() and path.samefile(read):
+            raise InputError(path, "is what is read, and would be lost", "write to another file")
 
 
 def remove_parts(folder: Path) -> None:

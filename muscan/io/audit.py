@@ -172,7 +172,9 @@ def decide(
         If the decision is none of `DECISIONS`, or no reason is given.
     """
     if decision not in DECISIONS:
-        raise InputError("--decision", f"'{decision}' is no decision", f"one of {DECISIONS}")
+        raise InputError(
+            "--decision", f"'{decision}' is no decision", f"give {' or '.join(DECISIONS)}"
+        )
     if not reason.strip():
         raise InputError("--reason", "is empty", "say why, in a few words")
     return append(

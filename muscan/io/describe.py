@@ -42,6 +42,8 @@ def describe(path: Path) -> dict[str, Any]:
         raise InputError(path, "is a folder", f"name one of its files: {', '.join(ours) or 'none'}")
     if path.suffix == ".json":
         return _describe_alerts(path)
+    if path.suffix == ".toml" and path.is_file():
+        raise InputError(path, "is text", "see 'muscan scenes' or 'muscan detectors'")
     with hdf5.open_checked(path) as file:
         kind = str(file.attrs["format"])
         facts: dict[str, Any] = {

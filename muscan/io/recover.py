@@ -14,6 +14,7 @@ import numpy as np
 
 from muscan.errors import InputError
 from muscan.io import hdf5, schema, tables
+from muscan.io.atomic import spare
 from muscan.io.checksums import Blocks, crc32
 from muscan.io.heaps import damaged_heap
 from muscan.io.hit_reader import MOST_BLOCK_ROWS
@@ -85,7 +86,7 @@ class Recovery:
         return "\n".join(lines)
 
 
-def recover(path: Path, output: Path | None = None) -> Recovery:
+def recover(path: str | Path, output: str | Path | None = None) -> Recovery:
     """Write what is whole of a hit file to another; the damaged one is left as it is.
 
     Every block that can be read and matches its checksum is kept. The last event before a block
@@ -93,9 +94,9 @@ def recover(path: Path, output: Path | None = None) -> Recovery:
 
     Parameters
     ----------
-    path : Path
+    path : path
         Hit file that was damaged, cut short, or whose writer was killed.
-    output : Path, optional
+    output : path, optional
         File to write; ``NAME-recovered.h5`` beside it unless given.
 
     Raises
@@ -103,9 +104,12 @@ def recover(path: Path, output: Path | None = None) -> Recovery:
     InputError
         If nothing can be kept: it is no hit file, its layout is lost, or no block is whole.
     """
-    target = path.with_name(f"{path.stem}-recovered{path.suffix}") if output is None else output
+    path = Path(path)
+    recovered = path.with_name(f"{path.stem}-recovered{path.suffix}")
+    target = recovered if output is None else Path(output)
     if not path.is_file():
         raise InputError(path, "no such file")
+    spare(target, path)
     journal = read_journal(path)
     if journal is not None and journal.blocks:
         return _by_journal(journal, path, target)

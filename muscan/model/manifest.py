@@ -5,14 +5,12 @@ The form is described in ``docs/formats/manifest.md``; `manifest_schema` is its 
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
-from muscan.errors import InputError
 from muscan.model import toml
 from muscan.model.alerts import Interval, Number, Probability, schema_of
 
@@ -226,13 +224,7 @@ def read_manifest(path: str | Path) -> Manifest:
     InputError
         If it cannot be read, is no JSON, or a value is wrong: the first fault, in one line.
     """
-    text = toml.read_text(Path(path))
-    try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
-        problem = f"line {error.lineno}, column {error.colno}: not valid JSON ({error.msg})"
-        raise InputError(path, problem) from error
-    return toml.validate(Manifest, data, path)
+    return toml.validate(Manifest, toml.read_json(Path(path), "muscan-manifest"), path)
 
 
 def manifest_schema() -> dict[str, Any]:

@@ -1,12 +1,13 @@
-"""TOML files to validated specifications, with errors that name the file, line and key."""
+"""TOML and JSON files to validated specifications, with errors that name the file, line and key."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -20,6 +21,14 @@ class Spec(BaseModel):
 
 
 SpecT = TypeVar("SpecT", bound=BaseModel)
+
+#: Tables that only one kind of file has, and what to do with such a file.
+_KINDS: Final = {
+    "inspection": ("a layout", "give it with --detector, or see 'muscan detectors'"),
+    "body": ("a scene", "give it as a scene, or see 'muscan scenes'"),
+    "container": ("a scene", "give it as a scene, or see 'muscan scenes'"),
+    "columns": ("a mapping", "give it with --mapping"),
+}
 
 
 def read_text(path: Path) -> str:
@@ -43,10 +52,40 @@ def parse(text: str, source: str | Path) -> dict[str, Any]:
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise InputError(source, f"not valid TOML: {error}") from error
+        other = Path(source).suffix not in ("", ".toml", ".h5")
+        remedy = "give a TOML file; recorded data come in by 'muscan import'" if other else ""
+        raise InputError(source, f"not valid TOML: {error}", remedy) from error
     except (RecursionError, ValueError) as error:
         problem = "not valid TOML: nested too deeply, or a number too long"
         raise InputError(source, problem) from error
+
+
+def read_json(path: Path, kind: str) -> dict[str, Any]:
+    """Return the object in a JSON file of a kind such as ``"muscan-alerts"``, version 1.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, is no JSON, of another kind or a newer version.
+    """
+    text = read_text(path)
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        problem = f"{where}: not valid JSON ({error.msg})"
+        raise InputError(path, problem, f"give a {kind} file") from error
+    except (RecursionError, ValueError) as error:
+        raise InputError(path, "is nested too deeply, or has a number too long") from error
+    if not isinstance(data, dict):
+        raise InputError(path, "is not a JSON object", f"give a {kind} file")
+    if data.get("format") != kind:
+        found = f"format is {data['format']!r:.60}" if "format" in data else "format: missing"
+        raise InputError(path, found, f"a {kind} file is needed")
+    version = data.get("format_version")
+    if isinstance(version, int) and version > 1:
+        raise InputError(path, f"has version {version}; this muscan reads up to 1", "update muscan")
+    return data
 
 
 def validate(spec: type[SpecT], data: Any, source: str | Path, text: str = "") -> SpecT:
@@ -63,6 +102,11 @@ def validate(spec: type[SpecT], data: Any, source: str | Path, text: str = "") -
         faults = error.errors(include_url=False)
         # A misspelt key is both unknown and missing: say the first, which suggests the right one.
         unknown = [fault for fault in faults if fault["type"] == "extra_forbidden"]
+        for key in (fault["loc"][0] for fault in unknown if len(fault["loc"]) == 1):
+            if key in _KINDS:
+                kind, remedy = _KINDS[str(key)]
+                problem = f"[{key}] makes it {kind}, which is not what is read here"
+                raise InputError(source, problem, remedy) from error
         first = (unknown or faults)[0]
         location = first["loc"]
         key = _dotted(location)

@@ -92,6 +92,8 @@ def align(
     InputError
         If the hits are unsound, or too few events have a track.
     """
+    if output is not None:
+        io.spare(Path(output), hits)
     with naming("hits", hits):
         found = find_alignment(
             _some_hits(hits, detector),
@@ -138,6 +140,8 @@ def calibrate(
     InputError
         If the hits are unsound, or no panel can be tried by others.
     """
+    if output is not None:
+        io.spare(Path(output), hits)
     some = _some_hits(hits, detector)
     layout = some.detector
     panels = measure_responses(some, flux=flux, tell=_step("calibrate", progress))
@@ -265,13 +269,9 @@ def _facts(monitor: Monitor, sample: Hits, flux: str) -> dict[str, object]:
 
 
 def _write_quality(result: Quality, folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(folder, f"cannot be made ({error.strerror})", "choose another") from error
     text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-    io.write_text(folder / "quality.json", text + "\n")
-    with suppress(MissingExtraError):
+    with io.result_folder(folder), suppress(MissingExtraError):
+        io.write_text(folder / "quality.json", text + "\n")
         from muscan.reporting.quality import render_quality
 
         io.write_text(folder / "quality.html", render_quality(result))

@@ -119,49 +119,45 @@ def run_campaign(
     InputError
         If the folder cannot be made, a stored result is not one, or every job failed.
     """
-    store = Path(folder)
-    try:
-        store.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(store, f"cannot be made ({error.strerror})", "choose another") from error
-    names = [job_name(function, parameters) for parameters in jobs]
-    records: dict[str, dict[str, Any]] = {}
-    seconds, n_run = 0.0, 0
-    for name in dict.fromkeys(names):
-        stored = _stored(store / f"{name}.json")
-        if stored is not None:
-            records[name] = stored["result"]
-            seconds += stored["seconds"]
-    missing = {
-        name: parameters
-        for name, parameters in zip(names, jobs, strict=True)
-        if name not in records
-    }
-    errors: dict[str, str] = {}
-    order, total = list(missing), len(set(names))
-    if progress is not None:
-        progress(step, (total - len(order)) / max(total, 1))
-    for index, outcome in executor.run(
-        function, list(missing.values()), workers=workers, client=client
-    ):
-        name = order[index]
-        outcome = _keep(store, name, function, missing[name], outcome)
-        n_run, seconds = n_run + 1, seconds + outcome.seconds
-        if outcome.error:
-            errors[name] = outcome.error
-        else:
-            records[name] = dict(outcome.value)
+    with io.result_folder(Path(folder)) as store:
+        names = [job_name(function, parameters) for parameters in jobs]
+        records: dict[str, dict[str, Any]] = {}
+        seconds, n_run = 0.0, 0
+        for name in dict.fromkeys(names):
+            stored = _stored(store / f"{name}.json")
+            if stored is not None:
+                records[name] = stored["result"]
+                seconds += stored["seconds"]
+        missing = {
+            name: parameters
+            for name, parameters in zip(names, jobs, strict=True)
+            if name not in records
+        }
+        errors: dict[str, str] = {}
+        order, total = list(missing), len(set(names))
         if progress is not None:
-            progress(step, (len(records) + len(errors)) / total)
-    if names and not records:
-        first = next(iter(errors.values()))
-        raise InputError(store, f"every job failed, the first with {first}", "mend that first")
-    return CampaignResult(
-        [records.get(name) for name in names],
-        {number: errors[name] for number, name in enumerate(names) if name in errors},
-        n_run,
-        seconds,
-    )
+            progress(step, (total - len(order)) / max(total, 1))
+        for index, outcome in executor.run(
+            function, list(missing.values()), workers=workers, client=client
+        ):
+            name = order[index]
+            outcome = _keep(store, name, function, missing[name], outcome)
+            n_run, seconds = n_run + 1, seconds + outcome.seconds
+            if outcome.error:
+                errors[name] = outcome.error
+            else:
+                records[name] = dict(outcome.value)
+            if progress is not None:
+                progress(step, (len(records) + len(errors)) / total)
+        if names and not records:
+            first = next(iter(errors.values()))
+            raise InputError(store, f"every job failed, the first with {first}", "mend that first")
+        return CampaignResult(
+            [records.get(name) for name in names],
+            {number: errors[name] for number, name in enumerate(names) if name in errors},
+            n_run,
+            seconds,
+        )
 
 
 def _stored(path: Path) -> dict[str, Any] | None:

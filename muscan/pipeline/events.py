@@ -95,6 +95,9 @@ def simulate(
     """
     from muscan.simulation import Simulation
 
+    for written in (output, raw):
+        if written is not None:
+            io.spare(Path(written), scene, detector, *materials)
     simulation = Simulation(
         load_scene(scene, max(seed, 0)),
         detector,
@@ -166,6 +169,8 @@ def track(
     from muscan.calibration.relayout import with_layout
     from muscan.tracking import find_tracks
 
+    if output is not None:
+        io.spare(Path(output), hits, detector)
     layout = None if detector is None else load_detector(detector)
     source = hits if isinstance(hits, (str, Path)) else "hits"
     pieces = io.iter_hits(Path(hits)) if isinstance(hits, (str, Path)) else [hits]

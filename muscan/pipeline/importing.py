@@ -77,8 +77,11 @@ def import_hits(
         raise InputError("--live-time", f"{live_time} s is not a time", "give a positive number")
     if resume and output is None:
         raise InputError("resume", "there is no file to resume", "give an output")
-    source, paths = _open_source(files, driver, detector, mapping, progress)
-    chunks = _nonempty(source.chunks(), paths)
+    paths = _paths(files)
+    if output is not None:
+        io.spare(Path(output), *paths, detector, mapping)
+    source = _open_source(paths, driver, detector, mapping, progress)
+    chunks = _nonempty(source, paths)
     if output is None:
         result: Hits | Path = replace(
             join_hits(list(chunks)), run=_with_live_time(source.run, live_time)
@@ -130,7 +133,7 @@ def survey(
     InputError
         If a file or option is wrong.
     """
-    source, _ = _open_source(files, driver, detector, mapping, progress)
+    source = _open_source(_paths(files), driver, detector, mapping, progress)
     facts: Mapping[str, Any]
     if isinstance(source, drivers.Surveyed):
         facts = source.survey()
@@ -148,22 +151,24 @@ def survey(
     return facts
 
 
+def _paths(files: PathLike | Sequence[PathLike]) -> list[Path]:
+    return [Path(files)] if isinstance(files, (str, Path)) else [Path(file) for file in files]
+
+
 def _open_source(
-    files: PathLike | Sequence[PathLike],
+    paths: Sequence[Path],
     driver: str,
     detector: PathLike | Detector | None,
     mapping: PathLike | None,
     progress: Progress | None,
-) -> tuple[drivers.HitSource, list[Path]]:
-    paths = [Path(files)] if isinstance(files, (str, Path)) else [Path(f) for f in files]
-    source = drivers.open_source(
+) -> drivers.HitSource:
+    return drivers.open_source(
         driver,
         paths,
         detector=None if detector is None else load_detector(detector),
         mapping=None if mapping is None else Path(mapping),
         progress=progress,
     )
-    return source, paths
 
 
 def _import_on(
@@ -223,13 +228,18 @@ def _refuse_other(part: Path) -> None:
     raise InputError(part, "is an interrupted import of other data", "remove it to start anew")
 
 
-def _nonempty(chunks: Iterator[Hits], paths: Sequence[Path]) -> Iterator[Hits]:
+def _nonempty(source: drivers.HitSource, paths: Sequence[Path]) -> Iterator[Hits]:
     rows = 0
-    for hits in chunks:
+    for hits in source.chunks():
         rows += len(hits)
         yield hits
     if rows == 0:
-        raise InputError(", ".join(map(str, paths)), "no hits are left after reading")
+        counts = ", ".join(f"{name} {count}" for name, count in source.run.counts.items() if count)
+        raise InputError(
+            ", ".join(map(str, paths)),
+            f"no hits are left after reading ({counts or 'there are none'})",
+            "check the layout, and that the data are in its units",
+        )
 
 
 def _with_live_time(run: Run, live_time: float | None) -> Run:

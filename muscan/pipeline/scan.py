@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -84,13 +84,11 @@ def scan(
         raise InputError("--threat", f"{source} is no template", "give a template's name or file")
     scene = None if recorded else _drawn(name, max(seed, 0), threat)
     _check(method, voxel, materials, watch, cargo, container)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(folder, f"cannot be made ({error.strerror})", "choose another") from error
-    check_targets(notify)
-    with ahead.compiling(method) if scene is not None else nullcontext():
+    with ExitStack() as stack:
+        stack.enter_context(io.result_folder(folder))
+        check_targets(notify)
         if scene is not None:
+            stack.enter_context(ahead.compiling(method))
             simulate(
                 scene,
                 detector=detector,
@@ -185,6 +183,8 @@ def report(folder: PathLike, *, language: str = "en") -> Path:
     from muscan.reporting import render
 
     folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(folder, "is no folder", "give the one that 'muscan scan' wrote")
     for name in ("alerts.json", "volume.h5"):
         if not (folder / name).is_file():
             raise InputError(folder, f"has no {name}", "make it by 'muscan scan'")

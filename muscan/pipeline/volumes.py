@@ -96,6 +96,8 @@ def reconstruct(
     from muscan.reconstruction.stopping import stopping, with_stopping
 
     wanted = _channels(channels)
+    if output is not None:
+        io.spare(Path(output), tracks, fixed, *materials)
     pieces, runs, first = _pieces(tracks, bounds)
     detector, found_bounds = first.detector, _bounds(first, bounds)
     grid = VoxelGrid.from_bounds(found_bounds, voxel)
@@ -184,6 +186,9 @@ def identify(
 
     if progress is not None:
         progress("identify", None)
+    if output is not None:
+        for written in (Path(output), Path(output).with_name("materials.h5")):
+            io.spare(written, volume, tracks)
     found = io.read_volume(Path(volume)) if isinstance(volume, (str, Path)) else volume
     muons = io.read_tracks(Path(tracks)) if isinstance(tracks, (str, Path)) else tracks
     database = (
@@ -191,6 +196,7 @@ def identify(
     )
     flux = assumed_flux(flux, (muons or found).run or Run())
     with naming("volume", volume), naming("tracks", tracks):
+        _require_one_scan(found, muons)
         tester = None if muons is None else _tester(muons, found, flux, workers)
         if found.run is None and muons is not None:
             found = replace(found, run=muons.run)
@@ -209,6 +215,18 @@ def identify(
         io.write_materials(Path(output).with_name("materials.h5"), labels)
         io.write_alerts(Path(output), report)
     return report, labels
+
+
+def _require_one_scan(volume: Volume, tracks: Tracks | None) -> None:
+    if tracks is None or volume.run is None:
+        return
+    one, other = volume.run.run_id, tracks.run.run_id
+    if one and other and one != other:
+        raise InputError(
+            "tracks",
+            f"are of the run '{other}', the volume of '{one}'",
+            "give the tracks that the volume was made from",
+        )
 
 
 def _calibrated(

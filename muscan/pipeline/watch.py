@@ -125,21 +125,21 @@ def watch(
         early=early,
         workers=workers,
     )
-    folder = _made(Path(output))
-    sightings = Sightings(folder, Path(hits))
-    remove_parts(folder)
-    notifier = Notifier(folder, notify)
-    analyst = Analyst(folder, rules, sightings, notifier)
-    gathering = Gathering(folder / "tracks.h5", voxel, flux, workers)
-    following = _Following(Path(hits), analyst, gathering, every, on_look or _ignore)
-    try:
-        last = following.run(until, timeout, progress)
-        analyst.close(last)
-    finally:
-        record_unsent(folder, notifier.close())
-    with suppress(MissingExtraError):
-        write_page(folder)
-    return last
+    with io.result_folder(Path(output)) as folder:
+        sightings = Sightings(folder, Path(hits))
+        remove_parts(folder)
+        notifier = Notifier(folder, notify)
+        analyst = Analyst(folder, rules, sightings, notifier)
+        gathering = Gathering(folder / "tracks.h5", voxel, flux, workers)
+        following = _Following(Path(hits), analyst, gathering, every, on_look or _ignore)
+        try:
+            last = following.run(until, timeout, progress)
+            analyst.close(last)
+        finally:
+            record_unsent(folder, notifier.close())
+        with suppress(MissingExtraError):
+            write_page(folder)
+        return last
 
 
 class _Following:
@@ -185,7 +185,7 @@ class _Following:
                         time.sleep(min(POLL_S, self._every))
             self._settle()
             if gathering.muons == 0:
-                raise InputError(self._hits, f"no muon has both tracks ({reason})")
+                raise self._nothing(reason)
             if self._decided is not None:
                 reason = self._decided.reason
             ended = time.monotonic()
@@ -193,6 +193,11 @@ class _Following:
         last = replace(last, lag_s=time.monotonic() - ended, behind_hits=follower.behind)
         self._on_look(last)
         return last
+
+    def _nothing(self, reason: str) -> InputError:
+        if not self._hits.exists():
+            return InputError(self._hits, f"no such file ({reason})", "start the writer")
+        return InputError(self._hits, f"no muon has both tracks ({reason})", "check the layout")
 
     def _consider(self, pool: ThreadPoolExecutor) -> str:
         """Take the result of a look that is done, and begin one that is due.
@@ -232,14 +237,6 @@ def _over(live_time_s: float, until: float | None) -> str:
     if until is None or not live_time_s >= until:
         return ""
     return f"the live time of {until:g} s is over"
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(folder, f"cannot be made ({error.strerror})", "choose another") from error
-    return folder
 
 
 def _ignore(look: Look) -> None:

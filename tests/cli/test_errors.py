@@ -96,11 +96,95 @@ def test_wrong_scenes(run, tmp_path, changes, messages):
         (["detectors", "show", "portal"], ["portal"]),
         (["info", "none.h5"], ["no such file"]),
         (["no-such-command"], ["no-such-command"]),
+        (["scan", "--out"], ["muscan scan: ", "requires an argument", "muscan scan --help"]),
+        (["scan", "blocks", "--out", "d", "--detector", "portl"], ["portl", "no such layout"]),
+        (["scan", "blocks", "--out", "d", "--flux", "guan"], ["did you mean 'guan2015'?"]),
+        (["watch", "none.h5", "--out", "d", "--timeout", "0.1"], ["none.h5: no such file"]),
+        (["report", "none"], ["is no folder", "'muscan scan'"]),
     ],
 )
 def test_wrong_options(run, tmp_path, words, messages):
     assert_refused(run(*words), *messages)
-    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+    assert list(tmp_path.iterdir()) == []
+
+
+KINDS = {
+    "scene": SCENE.format(material="iron", z=0, size=200, more=""),
+    "layout": "[inspection]\nmin_mm = [0, 0, 0]\nmax_mm = [1, 1, 1]\n",
+    "table": "event_id,panel,x_mm,y_mm,z_mm\n0,0,1.5,2.5,1900\n",
+    "alerts": '{"format": "muscan-alerts", "format_version": 1}',
+    "list": "[1, 2]",
+    "newer": '{"format": "muscan-manifest", "format_version": 2}',
+    "deep": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "messages"),
+    [
+        (["scan", "f.toml", "--out", "d"], "layout", ["makes it a layout", "--detector"]),
+        (["scenes", "check", "f.toml"], "layout", ["makes it a layout", "--detector"]),
+        (["scan", "f.csv", "--out", "d"], "table", ["not valid TOML", "muscan import"]),
+        (["scan", "d.d", "--out", "d"], "folder", ["d.d: is a folder"]),
+        (["detectors", "check", "f.toml"], "scene", ["makes it a scene", "muscan scenes"]),
+        (["materials", "check", "f.toml"], "scene", ["makes it a scene", "muscan scenes"]),
+        (["info", "f.toml"], "scene", ["is text", "muscan scenes"]),
+        (["manifest", "check", "f.json", "--scan", "."], "alerts", ["a muscan-manifest file"]),
+        (["manifest", "check", "f.json", "--scan", "."], "scene", ["line 2, column 1: not valid"]),
+        (["manifest", "check", "f.json", "--scan", "."], "list", ["not a JSON object"]),
+        (["manifest", "check", "f.json", "--scan", "."], "newer", ["version 2", "update muscan"]),
+        (["manifest", "check", "f.json", "--scan", "."], "deep", ["nested too deeply"]),
+        (["info", "f.json"], "newer", ["format is 'muscan-manifest'", "a muscan-alerts file"]),
+    ],
+)
+def test_files_of_another_kind(run, tmp_path, words, kind, messages):
+    if kind == "folder":
+        (tmp_path / "d.d").mkdir()
+    else:
+        name = next(word for word in words if word.startswith("f."))
+        (tmp_path / name).write_text(KINDS[kind])
+    before = set(tmp_path.iterdir())
+    assert_refused(run(*words), *messages)
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_what_is_read_is_not_written_over(run, tmp_path, hits, tracks):
+    io.write_hits(tmp_path / "h.h5", hits)
+    io.write_tracks(tmp_path / "t.h5", tracks)
+    grid = VoxelGrid.from_bounds([[-100, -100, -100], [100, 100, 100]], 20.0)
+    ones = np.ones(grid.shape, "f4")
+    volume = Volume(ones, grid, "poca", ones, ones.astype("u4"))
+    io.write_volume(tmp_path / "v.h5", volume)
+    io.write_volume(tmp_path / "materials.h5", volume)
+    scene = scene_file(tmp_path)
+    (tmp_path / "data.csv").write_text("event_id,panel,x_mm,y_mm,z_mm\n0,0,1,2,1900\n")
+    whole = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for words in (
+        ["simulate", scene, "-o", scene],
+        ["simulate", scene, "-o", "new.h5", "--raw", scene],
+        ["import", "data.csv", "-o", "data.csv"],
+        ["track", "h.h5", "-o", "h.h5"],
+        ["reconstruct", "t.h5", "-o", "t.h5"],
+        ["identify", "v.h5", "-o", "v.h5"],
+        ["identify", "materials.h5", "-o", "alerts.json"],
+        ["align", "h.h5", "-o", "h.h5"],
+        ["calibrate", "h.h5", "-o", "h.h5"],
+        ["recover", "h.h5", "-o", tmp_path / "h.h5"],
+        ["scenes", "draw", scene, "-o", scene],
+    ):
+        assert_refused(run(*words), "would be lost", "write to another file")
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == whole
+
+
+def test_a_volume_and_tracks_of_two_runs(run, tmp_path, tracks):
+    tracks = replace(tracks, run=replace(tracks.run, run_id="run-7"))
+    io.write_tracks(tmp_path / "t.h5", tracks)
+    other = replace(tracks, run=replace(tracks.run, run_id="run-8"))
+    io.write_tracks(tmp_path / "other.h5", other)
+    assert run("reconstruct", "t.h5", "-o", "v.h5", "--voxel", 100)[0] == 0
+    found = run("identify", "v.h5", "--tracks", "other.h5", "-o", "a.json")
+    assert_refused(found, "other.h5: are of the run 'run-8', the volume of 'run-7'")
+    assert not (tmp_path / "a.json").exists()
 
 
 def test_damaged_files_of_every_kind(run, tmp_path, hits, tracks):
@@ -156,7 +240,9 @@ def test_a_volume_without_anything_known(run, tmp_path):
         (b"event_id,panel,x_mm,y_mm,z_mm\n0,0,1,2,abc\n", ["line 2"]),
         (b"event_id,panel,x_mm,y_mm,z_mm\n0,9,1,2,1900\n", ["9"]),
         (b"event_id,panel,x_mm,y_mm,z_mm\n", ["no hits"]),
-        (b"event_id,panel,x_mm,y_mm,z_mm\n0,0,nan,nan,1900\n", ["no hits"]),
+        (b"event_id,panel,x_mm,y_mm,z_mm\n0,0,nan,nan,1900\n", ["no hits", "not_finite 1"]),
+        (b"event_id,panel,x_mm,y_mm,z_mm\n0,0,.1,.2,1.9\n", ["no hits", "off_plane 1", "units"]),
+        (b"event_id,panel,x,y_mm,z_mm\n0,0,1,2,1900\n", ["no column 'x_mm'; known: x;"]),
     ],
 )
 def test_wrong_csv(run, tmp_path, content, messages):

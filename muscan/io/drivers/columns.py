@@ -218,7 +218,8 @@ def _require(
 ) -> None:
     for column in required:
         if column is not None and column not in names:
-            found = nearest(column, [name[:40] for name in names if name])
+            others = [name[:40] for name in names if name and name not in required]
+            found = nearest(column, others or names)
             raise InputError(
                 path,
                 f"line {number}: the header has no column '{column}'",

@@ -309,6 +309,18 @@ def test_times_are_those_of_the_file(cube):
     assert hits.time[-1] * 1e-9 == pytest.approx(30, rel=1e-2)
 
 
+def test_the_sky_is_the_usual_one_of_such_muons(empty, tmp_path):
+    hits = io.read_hits(empty)
+    values = {}
+    for source, flux in (("simulated", ""), ("csv", ""), ("csv", "guan2015"), ("csv", "ecomug")):
+        with Gathering(tmp_path / "tracks.h5", 400.0, flux, None) as gathering:
+            gathering.add(replace(hits, run=replace(hits.run, source=source)))
+        values[source, flux] = gathering.snapshot().volume.values
+    np.testing.assert_array_equal(values["simulated", ""], values["csv", "guan2015"])
+    np.testing.assert_array_equal(values["csv", ""], values["csv", "ecomug"])
+    assert np.nansum(values["csv", ""]) < 0.99 * np.nansum(values["simulated", ""])
+
+
 @pytest.mark.parametrize("most_muons", [1_000_000, 300])
 def test_what_is_gathered_does_not_depend_on_how_the_hits_were_cut(
     empty, tmp_path, monkeypatch, most_muons

@@ -12,11 +12,11 @@ from muscan.cli import show
 from muscan.cli.app import ALERTED, FAILED, OK, app
 from muscan.cli.options import (
     FailOnAlert,
-    Flux,
     Json,
     Materials,
     Notify,
     Quiet,
+    Sky,
     Voxel,
     Watch,
     Workers,
@@ -48,7 +48,7 @@ def watch(
     voxel: Voxel = 50.0,
     materials: Materials = None,
     watch: Watch = "",
-    flux: Flux = "guan2015",
+    flux: Sky = "",
     false_alarm: Annotated[
         float, typer.Option(help="Alerts that chance may make in a scan, all looks together.")
     ] = 0.05,

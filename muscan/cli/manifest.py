@@ -9,7 +9,7 @@ import typer
 
 from muscan.cli import show
 from muscan.cli.app import ALERTED, OK, app
-from muscan.cli.options import Cargo, Container, FailOnAlert, Flux, Json, Materials
+from muscan.cli.options import Cargo, Container, FailOnAlert, Json, Materials, Sky
 
 manifest_app = typer.Typer(
     help="Declared goods: check them against a scan.", no_args_is_help=True, rich_markup_mode=None
@@ -28,7 +28,7 @@ def check_manifest(
     scan: Annotated[Path, typer.Option(help="Folder of the scan.", metavar="DIR")],
     container: Container = "",
     materials: Materials = None,
-    flux: Flux = "guan2015",
+    flux: Sky = "",
     limit: Annotated[
         float, typer.Option(help="Standard deviations from which on it is a mismatch.")
     ] = 3.0,
@@ -63,7 +63,7 @@ def weigh(
     cargo: Cargo = "",
     container: Container = "",
     materials: Materials = None,
-    flux: Flux = "guan2015",
+    flux: Sky = "",
     as_json: Json = False,
 ) -> None:
     """Weigh a load by the scattering of its muons.

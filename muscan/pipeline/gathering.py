@@ -15,7 +15,7 @@ from muscan.errors import InputError
 from muscan.model.events import Hits, Run, Scatters, Tracks, pair_tracks
 from muscan.model.spectrum import sea_level_spectrum
 from muscan.model.volume import Volume, VoxelGrid
-from muscan.pipeline.common import summed
+from muscan.pipeline.common import assumed_flux, summed
 from muscan.reconstruction.poca import Sums
 from muscan.tracking import find_tracks
 
@@ -63,14 +63,15 @@ class Gathering:
     voxel : float
         Size of PoCA's voxels [mm].
     flux : str
-        Flux model from which the spectrum of unknown momenta follows.
+        Flux model from which the spectrum of unknown momenta follows; empty for the usual one of
+        such muons.
     workers : int, optional
         Threads.
     """
 
     def __init__(self, output: Path, voxel: float, flux: str, workers: int | None) -> None:
         self._output, self._voxel, self._workers = output, voxel, workers
-        self._spectrum = sea_level_spectrum(flux)
+        self._flux = flux
         self._writer: io.TracksWriter | None = None
         self._kept: list[Tracks] = []
         self._kept_muons = 0
@@ -137,11 +138,12 @@ class Gathering:
         if self._run is None or self._rest is None:
             raise InputError("hits", "no muon has both tracks")
         self._kept = [Tracks.join(self._kept)]
+        spectrum = sea_level_spectrum(assumed_flux(self._flux, self._run))
         sums = deepcopy(self._sums)
         if len(self._rest):
             sums.add(self._rest, self._grid, workers=1)
         return Snapshot(
-            volume=replace(sums.volume(self._grid, self._spectrum), run=self._run),
+            volume=replace(sums.volume(self._grid, spectrum), run=self._run),
             tracks=replace(self._kept[0], run=self._run),
             muons=self.muons,
             rows=self._rows,

@@ -18,6 +18,7 @@ from muscan.model.events import pair_tracks
 from muscan.model.material import MaterialDatabase
 from muscan.model.volume import Volume
 from muscan.pipeline import sequential
+from muscan.pipeline.common import assumed_flux
 from muscan.pipeline.gathering import Snapshot
 from muscan.pipeline.notify import Notifier
 from muscan.pipeline.record import record_alert, record_scan
@@ -247,7 +248,7 @@ class Analyst:
             pair_tracks(found.tracks),
             size_mm=self._rules.clear_size,
             miss=self._rules.miss,
-            flux=self._rules.flux,
+            flux=assumed_flux(self._rules.flux, found.run),
         )
 
     def _grave(self, look: Look) -> list[str]:

@@ -25,7 +25,7 @@ def check_manifest(
     *,
     container: str = "",
     materials: Sequence[PathLike] | MaterialDatabase = (),
-    flux: str = "guan2015",
+    flux: str = "",
     limit: float = LIMIT,
 ) -> ManifestReport:
     """Check declared goods against a scan: masses, densities, objects that do not belong.
@@ -41,7 +41,7 @@ def check_manifest(
     materials : sequence of path, or MaterialDatabase
         Material files to lay over the shipped ones, or a database.
     flux : str
-        Flux model from which the spectrum of unknown momenta follows.
+        As in `weigh`.
     limit : float
         Standard deviations from which on a difference is a mismatch.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from muscan import io
 from muscan.errors import InputError, MissingExtraError
 from muscan.io.atomic import remove_parts
+from muscan.model.flux import load_flux
 from muscan.model.material import load_materials
 from muscan.pipeline.common import PathLike, Progress
 from muscan.pipeline.notify import Notifier
@@ -49,7 +50,7 @@ def watch(
     voxel: float = 50.0,
     materials: Sequence[PathLike] = (),
     watch: Sequence[str] = (),
-    flux: str = "guan2015",
+    flux: str = "",
     false_alarm: float = 0.05,
     miss: float = 0.05,
     clear_size: float = 200.0,
@@ -112,6 +113,8 @@ def watch(
     for name, value in (("--every", every), ("--timeout", timeout), ("--until", until or 1.0)):
         if not value > 0:
             raise InputError(name, f"{value} s is not a time", "give a positive number")
+    if flux:
+        load_flux(flux)
     rules = Rules(
         method=method,
         voxel=voxel,

@@ -30,7 +30,7 @@ from muscan.model.events import Tracks
 from muscan.model.material import Material, MaterialDatabase, load_materials
 from muscan.model.spectrum import sea_level_spectrum
 from muscan.model.track_errors import PanelScattering, scattering_density
-from muscan.pipeline.common import PathLike, naming
+from muscan.pipeline.common import PathLike, assumed_flux, naming
 
 #: Materials whose scattering and stopping stand for cargo that is not declared.
 UNDECLARED: Final = ("food", "beverage", "wood-paper", "plastic", "textile", "chemical")
@@ -74,7 +74,7 @@ def weigh(
     cargo: str | Sequence[Material] = "",
     container: str = "",
     materials: Sequence[PathLike] | MaterialDatabase = (),
-    flux: str = "guan2015",
+    flux: str = "",
 ) -> LoadWeight:
     """Weigh the load of a scan by the scattering of its muons.
 
@@ -90,7 +90,8 @@ def weigh(
     materials : sequence of path, or MaterialDatabase
         Material files to lay over the shipped ones, or a database.
     flux : str
-        Flux model from which the spectrum of unknown momenta follows.
+        Flux model from which the spectrum of unknown momenta follows; unless given, ``guan2015``
+        for simulated muons and ``ecomug`` for recorded ones.
 
     Returns
     -------
@@ -115,6 +116,7 @@ def weigh(
     found = io.read_tracks(Path(tracks)) if isinstance(tracks, (str, Path)) else tracks
     if found.detector is None:
         raise InputError("tracks", "they have no layout", "track them with --detector")
+    flux = assumed_flux(flux, found.run)
     bounds = found.detector.bounds
     around, tare = surroundings(bounds, container, database)
     with naming("tracks", tracks):

@@ -40,3 +40,17 @@ def test_volumes_follow_the_sky_of_the_run():
     # A harder spectrum scatters less, so the same angles mean more.
     ratio = np.nansum(values(simulated)) / np.nansum(values(tracks))
     assert 1.05 < ratio < 2.0
+
+
+def test_a_weight_follows_the_sky_of_the_run(tmp_path):
+    hits = muscan.simulate("container", minutes=0.2, seed=1)
+    simulated = muscan.track(hits)
+    recorded = replace(simulated, run=replace(simulated.run, source="csv"))
+
+    def kilograms(tracks, **options):
+        return muscan.weigh(tracks, container="20ft", **options).mass_kg.value
+
+    assert kilograms(simulated) == kilograms(recorded, flux="guan2015")
+    assert kilograms(recorded) == kilograms(simulated, flux="ecomug")
+    # A softer spectrum scatters more, so less matter explains the same angles.
+    assert 0.7 < kilograms(recorded) / kilograms(simulated) < 0.98

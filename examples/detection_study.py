@@ -1,7 +1,8 @@
 """A detection study: how often is a hidden threat found, and how often is there a false alarm?
 
-Scans of random loads, without and with a threat. Their records stay in the folder: what is run
-again with more scans goes on where it was. One scan takes some seconds of a processor.
+Scans of random loads, without and with a threat: a cube of uranium in even cargo, which is found,
+and cocaine in fruit, which a minute of muons does not show. Their records stay in the folder: what
+is run again with more scans goes on where it was. A scan takes some 15 s of one processor.
 """
 
 from __future__ import annotations
@@ -16,14 +17,21 @@ import muscan
 
 def main(
     folder: str | Path = "detection",
-    scenes: Sequence[str] = ("fruit", "clothing"),
-    scans: int = 10,
-    exposures: Sequence[float] = (60.0, 120.0),
+    scenes: Sequence[str] = ("uniform-0.6", "fruit"),
+    scans: int = 5,
+    exposures: Sequence[float] = (60.0,),
+    method: str = "poca",
     **options: Any,
 ) -> list[dict[str, Any]]:
     """Print and return detection and false alarms of the alerts as they are raised."""
     study = muscan.study(
-        "roc", output=folder, scenes=scenes, scans=scans, exposures=exposures, **options
+        "roc",
+        output=folder,
+        scenes=scenes,
+        scans=scans,
+        exposures=exposures,
+        method=method,
+        **options,
     )
     rows = [row for row in study.tables["roc_points"] if row["at"] == "as raised"]
     for row in rows:

@@ -114,7 +114,6 @@ _COLUMNS = (
 
 def _alert_cells(alert: Alert) -> tuple[str, ...]:
     material = f"{alert.material.name} {alert.material.probability:.0%}"
-    rate = alert.false_alarm_rate
     return (
         str(alert.severity),
         material,
@@ -123,8 +122,16 @@ def _alert_cells(alert: Alert) -> tuple[str, ...]:
         _interval(alert.mass_kg),
         f"{alert.volume_l:.3g}",
         f"{alert.significance:.1f}",
-        "unknown" if rate is None else f"{rate:.2g}",
+        _rate(alert.false_alarm_rate),
     )
+
+
+def _rate(rate: float | None) -> str:
+    from muscan.model.alerts import LEAST_RATE
+
+    if rate is None:
+        return "unknown"
+    return f"{rate:.2g}" if rate >= LEAST_RATE else f"< {LEAST_RATE:.0e}"
 
 
 def _interval(interval: Any) -> str:

@@ -20,6 +20,8 @@ Severity = Literal["info", "low", "medium", "high", "critical"]
 
 #: Severities from the least to the most urgent.
 SEVERITIES: Final[tuple[Severity, ...]] = ("info", "low", "medium", "high", "critical")
+#: Least false-alarm rate that is told to readers: no distribution is known so far out in its tail.
+LEAST_RATE: Final = 1e-9
 
 _DIGITS: Final = 6
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from muscan.model.alerts import SEVERITIES, AlertReport
+from muscan.model.alerts import LEAST_RATE, SEVERITIES, AlertReport
 from muscan.model.volume import Volume
 from muscan.reporting import catalogue, interactive, rendering
 
@@ -57,7 +57,12 @@ def render(
     from muscan.reporting import pictures
 
     number, interval = _formats(words)
-    environment.filters.update(number=number, interval=interval)
+
+    def rate(value: float | None) -> str:
+        too_small = value is not None and value < LEAST_RATE
+        return f"< {number(LEAST_RATE)}" if too_small else number(value, 2)
+
+    environment.filters.update(number=number, interval=interval, rate=rate)
     pictured = report.alerts[:MAX_PICTURED]
     return environment.get_template("page.html").render(
         words=words,
@@ -86,7 +91,7 @@ def _viewer(report: AlertReport, volume: Volume, words: Mapping[str, Any]) -> di
 
 def _formats(
     words: Mapping[str, Any],
-) -> tuple[Callable[[float | None], str], Callable[[Any], str]]:
+) -> tuple[Callable[..., str], Callable[[Any], str]]:
     """Return how to write a number and an interval in the catalogue's language."""
     unknown = words["page"]["unknown"]
 

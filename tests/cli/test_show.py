@@ -46,6 +46,19 @@ def test_alerts_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Total mass: 60 (50–70) kg\nWarning: too short\n" in text
 
 
+@pytest.mark.parametrize(
+    ("rate", "told"), [(0.0389, "0.039"), (1e-9, "1e-09"), (2.8e-187, "< 1e-09"), (0.0, "< 1e-09")]
+)
+def test_a_rate_far_out_in_the_tail_is_a_limit(
+    rate: float, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = report(alerts=1, mass=Interval(value=60.0, low=50.0, high=70.0))
+    alerts = [found.alerts[0].model_copy(update={"false_alarm_rate": rate})]
+    show.print_alerts(found.model_copy(update={"alerts": alerts}))
+    (row,) = [line for line in capsys.readouterr().out.splitlines() if "lead" in line]
+    assert row.strip("│").split("│")[-1].strip() == told
+
+
 def test_no_alert_is_said_in_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     show.print_alerts(report(alerts=0, mass=Interval(value=None, low=None, high=None)))
     assert capsys.readouterr().out == (

@@ -112,6 +112,13 @@ def test_the_page_says_what_was_found(page):
     assert "<structural>" not in page
 
 
+def test_a_rate_far_out_in_the_tail_is_a_limit(report, volume):
+    alerts = [report.alerts[0].model_copy(update={"false_alarm_rate": 2.8e-187})]
+    seen = words_of(render(report.model_copy(update={"alerts": alerts}), volume, FACTS))
+    assert "< 1·10⁻⁹" in seen
+    assert "10⁻¹⁸⁷" not in seen
+
+
 def test_the_page_needs_nothing_from_outside(page):
     own = re.sub(r'<script id="viewer-code".*?</script>', "", page, flags=re.DOTALL)
     assert "http" not in own

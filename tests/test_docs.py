@@ -19,7 +19,11 @@ from muscan.model.detector import load_detector
 from muscan.model.scene import load_scene
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TEXTS = ("README", "CONTRIBUTING", "CHANGELOG", "detectors/README", "examples/README")
+PAGES = [
+    *(ROOT / f"{name}.md" for name in (*TEXTS, "materials/README")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 _BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -29,9 +33,14 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """Return the words after ``muscan`` of each command in the shell blocks."""
-    lines = "\n".join(blocks(page, "bash")).replace("\\\n", " ").splitlines()
+    """Return the words after ``muscan`` of each command: in blocks, indented, and in the text."""
+    text = page.read_text("utf-8")
+    fenced = "\n".join(blocks(page, "bash") + blocks(page, "text")).replace("\\\n", " ")
+    lines = [*fenced.splitlines(), *re.findall(r"^    (muscan .*)", text, re.MULTILINE)]
     parts = [part.strip() for line in lines for part in re.split(r"&&|\|\|?|;", line)]
+    spans = re.findall(r"`(muscan [^`]+)`", _BLOCK.sub("", text).replace("\n", " "))
+    spans = [re.sub(r"\S*\|\S*|[][…]", " ", span) for span in spans]
+    parts += [span for span in spans if not span.startswith("muscan: ")]
     return [shlex.split(part, comments=True)[1:] for part in parts if part.startswith("muscan ")]
 
 
@@ -54,6 +63,13 @@ def test_commands_and_options_exist(page: Path, group: Any) -> None:
         known |= {"-h", "--help", "--debug", "--version"}
         given = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
         assert given <= known, f"muscan {command.name}: no option {sorted(given - known)}"
+
+
+def test_commands_are_found_in_blocks_in_lists_and_in_the_text() -> None:
+    found = commands(ROOT / "docs/scenes.md")
+    assert ["scenes", "check", "my-scene.toml"] in found
+    assert ["scenes", "draw"] in found
+    assert len([words for page in PAGES for words in commands(page)]) > 100
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -168,7 +169,10 @@ def _checked(detector: Detector, source: str, flux: str, seed: int) -> dict[str,
 
 
 def _with_error(value: float, error: float) -> str:
-    return f"{value:.4g} ± {error:.1g}"
+    """Return a value to the first digit of its error, such as ``6260 ± 20``."""
+    digits = -math.floor(math.log10(error)) if error > 0 else 3
+    shown = max(digits, 0)
+    return f"{round(value, digits):.{shown}f} ± {round(error, digits):.{shown}f}"
 
 
 def _corner(point: Any) -> str:

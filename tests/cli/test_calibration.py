@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import muscan
-from muscan.cli import main
+from muscan.cli import detectors, main
 from muscan.model.detector import load_detector
 from muscan.model.layout_text import layout_text
 
@@ -104,6 +104,19 @@ def test_detectors_check_tells_acceptance_and_refuses_overlaps(run) -> None:
     status, _, err = run("detectors", "check", "tight.toml")
     assert status == 2
     assert "panels 'upper-2' and 'upper-3' overlap" in err
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "told"),
+    [
+        (6260.4, 17.0, "6260 ± 20"),
+        (2082.2, 0.96, "2082.2 ± 1.0"),
+        (13.219, 0.0092, "13.219 ± 0.009"),
+        (0.0, 0.0, "0.000 ± 0.000"),
+    ],
+)
+def test_a_value_is_told_to_its_error(value: float, error: float, told: str) -> None:
+    assert detectors._with_error(value, error) == told
 
 
 def test_detectors_check_tells_machines(run) -> None:

@@ -113,6 +113,8 @@ def slices(
 
     Raises
     ------
+    InputError
+        If the position is not a point.
     MissingExtraError
         If Matplotlib is not installed.
     """
@@ -161,6 +163,13 @@ def spectrum(
         Number of bins, even in ln p.
     label : str
         Of the curve.
+
+    Raises
+    ------
+    InputError
+        If no momentum is positive.
+    MissingExtraError
+        If Matplotlib is not installed.
     """
     p = np.asarray(momentum, dtype=float).ravel()
     known = np.isfinite(p) & (p > 0)
@@ -191,6 +200,13 @@ def roc(curves: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> Figure:
     ----------
     curves : mapping of str to (false alarms, detection)
         Both as fractions, equally long, by the name of the curve.
+
+    Raises
+    ------
+    InputError
+        If the two are not equally long.
+    MissingExtraError
+        If Matplotlib is not installed.
     """
     figure, axes = _figure(5.2, 4.8)
     for name, (false_alarms, detection) in curves.items():
@@ -219,6 +235,13 @@ def residuals(values: ArrayLike, *, quantity: str = "residual", units: str = "mm
         Residuals; those that are not finite are left out.
     quantity, units : str
         What is on the axis.
+
+    Raises
+    ------
+    InputError
+        If fewer than two are finite.
+    MissingExtraError
+        If Matplotlib is not installed.
     """
     r = np.asarray(values, dtype=float).ravel()
     r = r[np.isfinite(r)]

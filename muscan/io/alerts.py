@@ -10,12 +10,12 @@ from muscan.model import toml
 from muscan.model.alerts import AlertReport
 
 
-def write_alerts(path: Path, report: AlertReport) -> None:
+def write_alerts(path: str | Path, report: AlertReport) -> None:
     """Write alerts as JSON, in the form that ``alerts.schema.json`` fixes."""
     write_text(path, json.dumps(report.model_dump(mode="json"), indent=2, allow_nan=False) + "\n")
 
 
-def read_alerts(path: Path) -> AlertReport:
+def read_alerts(path: str | Path) -> AlertReport:
     """Read alerts.
 
     Raises

@@ -12,7 +12,7 @@ from muscan.errors import InputError
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that takes its place when the block succeeds.
 
     Raises
@@ -20,6 +20,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     InputError
         If the folder does not exist or cannot be written to, or the disk is full.
     """
+    path = Path(path)
     if not path.parent.is_dir():
         raise InputError(path, f"the folder {path.parent} does not exist", "create it first")
     if path.is_dir():
@@ -86,7 +87,7 @@ def remove_parts(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole or not at all."""
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")

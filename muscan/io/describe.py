@@ -19,12 +19,12 @@ from muscan.io.volumes import read_materials, read_volume
 from muscan.model.events import Run
 
 
-def describe(path: Path) -> dict[str, Any]:
+def describe(path: str | Path) -> dict[str, Any]:
     """Return what a file holds: its format and version, its run, its sizes.
 
     Parameters
     ----------
-    path : Path
+    path : path
         A hit, track, volume, material or alert file.
 
     Returns
@@ -37,6 +37,7 @@ def describe(path: Path) -> dict[str, Any]:
     InputError
         If the file is none of ours, or damaged.
     """
+    path = Path(path)
     if path.is_dir():
         ours = sorted(file.name for file in path.iterdir() if file.suffix in (".h5", ".json"))
         raise InputError(path, "is a folder", f"name one of its files: {', '.join(ours) or 'none'}")

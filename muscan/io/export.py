@@ -43,14 +43,14 @@ def channels(volume: Volume) -> dict[str, NDArray[Any]]:
     }
 
 
-def export(volume: Volume, path: Path, kind: str, *, channel: str | None = None) -> None:
+def export(volume: Volume, path: str | Path, kind: str, *, channel: str | None = None) -> None:
     """Write a volume for another tool; the file appears whole or not at all.
 
     Parameters
     ----------
     volume : Volume
         What to write.
-    path : Path
+    path : path
         Of the file (for ``zarr`` a folder, which must not exist).
     kind : str
         One of `KINDS`.
@@ -65,6 +65,7 @@ def export(volume: Volume, path: Path, kind: str, *, channel: str | None = None)
     MissingExtraError
         If the library for that kind is not installed.
     """
+    path = Path(path)
     if kind not in _WRITERS:
         raise InputError("--to", f"no such kind '{kind}'", nearest(kind, KINDS))
     arrays = channels(volume)

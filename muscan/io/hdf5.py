@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import h5py
 import numpy as np
@@ -29,6 +29,13 @@ from muscan.model.events import Run
 MAX_COMPRESSION = 1100
 UNWRITTEN_BYTES = 16_000_000
 _NOT_CLOSED = ("was not closed by its writer", "get what is whole by 'muscan recover'")
+#: What makes files of each format.
+_MADE_BY: Final = {
+    schema.HITS: "'muscan simulate' or 'muscan import'",
+    schema.TRACKS: "'muscan track'",
+    schema.VOLUME: "'muscan reconstruct'",
+    schema.MATERIALS: "'muscan identify'",
+}
 _RUN_FIELDS = ("live_time_s", "start_time", "run_id", "source")
 
 
@@ -40,7 +47,7 @@ def now() -> str:
 
 
 @contextmanager
-def create(path: Path, format_name: str) -> Iterator[h5py.File]:
+def create(path: str | Path, format_name: str) -> Iterator[h5py.File]:
     """Create a file of a format; it appears under its name only when the block succeeds."""
     with whole_file(path) as part, Sink(part, "w+b") as sink:
         with h5py.File(sink, "w", libver="v110") as file:
@@ -102,7 +109,7 @@ def open_checked(path: str | Path, format_name: str | None = None) -> Iterator[h
         ) from error
 
 
-def format_of(path: Path) -> str:
+def format_of(path: str | Path) -> str:
     """Return the name of a file's format, after checking that this version reads it."""
     with open_checked(path) as file:
         return str(file.attrs["format"])
@@ -120,7 +127,8 @@ def check_format(file: h5py.File, path: Path, wanted: str | None) -> None:
     if not isinstance(found, str) or found not in schema.VERSIONS:
         raise InputError(path, "is not a muscan file (no known 'format' attribute)")
     if wanted is not None and found != wanted:
-        raise InputError(path, f"is a {found} file where a {wanted} file is needed")
+        problem = f"is a {found} file where a {wanted} file is needed"
+        raise InputError(path, problem, f"make one by {_MADE_BY[wanted]}")
     number = file.attrs.get("format_version")
     if not isinstance(number, (int, np.integer)) or number < 1:
         raise InputError(path, "has no valid format_version")
@@ -248,7 +256,7 @@ class EventsWriter:
         How the events came to be; set it before the block ends.
     """
 
-    def __init__(self, path: Path, format_name: str, detector: Detector | None) -> None:
+    def __init__(self, path: str | Path, format_name: str, detector: Detector | None) -> None:
         self._context = create(path, format_name)
         self._detector = detector
         self.run = Run()

@@ -125,7 +125,7 @@ class HitsWriter(hdf5.EventsWriter):
 
     Parameters
     ----------
-    path : Path
+    path : path
         Of the file.
     detector : Detector
         Whose layout is stored with the hits.
@@ -133,7 +133,7 @@ class HitsWriter(hdf5.EventsWriter):
         A simulated scene's text, for ``/truth``.
     """
 
-    def __init__(self, path: Path, detector: Detector, scene: str | None = None) -> None:
+    def __init__(self, path: str | Path, detector: Detector, scene: str | None = None) -> None:
         super().__init__(path, schema.HITS, detector)
         self._scene = scene
         self._truth: tables.TableWriter | None = None
@@ -160,14 +160,14 @@ class HitsWriter(hdf5.EventsWriter):
         self._file[schema.BLOCK_TABLE.path].attrs[schema.FINISHED] = np.int8(1)
 
 
-def write_hits(path: Path, hits: Hits) -> None:
+def write_hits(path: str | Path, hits: Hits) -> None:
     """Write hits to a file."""
     with HitsWriter(path, hits.detector) as writer:
         writer.append(hits)
         writer.run = hits.run
 
 
-def iter_hits(path: Path, rows: int = STREAM_ROWS) -> Iterator[Hits]:
+def iter_hits(path: str | Path, rows: int = STREAM_ROWS) -> Iterator[Hits]:
     """Yield a file's hits in pieces that never part an event.
 
     Hits with a coordinate that is not a number, though its panel measures it, are dropped and
@@ -175,7 +175,7 @@ def iter_hits(path: Path, rows: int = STREAM_ROWS) -> Iterator[Hits]:
 
     Parameters
     ----------
-    path : Path
+    path : path
         Of the file.
     rows : int
         About how many hits a piece has; at least one block of the file.
@@ -190,6 +190,7 @@ def iter_hits(path: Path, rows: int = STREAM_ROWS) -> Iterator[Hits]:
     InputError
         If the file is not a sound hit file, has no hits, or they do not match their checksums.
     """
+    path = Path(path)
     with hdf5.open_checked(path, schema.HITS) as file:
         extent = extent_of(file, path)
         if not extent.finished:
@@ -209,7 +210,7 @@ def iter_hits(path: Path, rows: int = STREAM_ROWS) -> Iterator[Hits]:
             yield replace(hits, run=run, momenta=_momenta_of(momenta, hits.event_id))
 
 
-def read_hits(path: Path) -> Hits:
+def read_hits(path: str | Path) -> Hits:
     """Read a whole hit file; see `iter_hits`."""
     parts = list(iter_hits(path))
     if len(parts) == 1:
@@ -221,11 +222,30 @@ def read_hits(path: Path) -> Hits:
     return replace(join_hits(parts), run=replace(parts[0].run, counts=counts))
 
 
-def read_truth(path: Path) -> tuple[Muons, str]:
-    """Read the truth of a simulated file: its muons, and the scene's text."""
+def read_truth(path: str | Path) -> tuple[Muons, str]:
+    """Read the truth of a simulated file.
+
+    Parameters
+    ----------
+    path : path
+        Hit file.
+
+    Returns
+    -------
+    muons : Muons
+        Those of the events, where they start [mm, GeV].
+    scene : str
+        The text of the scene file.
+
+    Raises
+    ------
+    InputError
+        If it is no sound hit file, or the hits are not simulated.
+    """
+    path = Path(path)
     with hdf5.open_checked(path, schema.HITS) as file:
         if schema.TRUTH_TABLE.path not in file:
-            raise InputError(path, "has no truth: it is not simulated")
+            raise InputError(path, "has no truth", "only simulated hits have one")
         rows = tables.check_table(file, schema.TRUTH_TABLE, path)
         muons = Muons(**tables.read_rows(file, schema.TRUTH_TABLE, 0, rows))
         return muons, hdf5.read_text_dataset(file, schema.SCENE, path) or ""

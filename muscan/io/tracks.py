@@ -20,7 +20,7 @@ STREAM_ROWS = 1_000_000
 class TracksWriter(hdf5.EventsWriter):
     """Writes a track file chunk by chunk; the file appears when the block succeeds."""
 
-    def __init__(self, path: Path, detector: Detector | None) -> None:
+    def __init__(self, path: str | Path, detector: Detector | None) -> None:
         super().__init__(path, schema.TRACKS, detector)
 
     def _begin(self) -> None:
@@ -36,14 +36,14 @@ class TracksWriter(hdf5.EventsWriter):
         self._tracks.append(tracks)
 
 
-def write_tracks(path: Path, tracks: Tracks) -> None:
+def write_tracks(path: str | Path, tracks: Tracks) -> None:
     """Write tracks to a file."""
     with TracksWriter(path, tracks.detector) as writer:
         writer.append(tracks)
         writer.run = tracks.run
 
 
-def iter_tracks(path: Path, rows: int = STREAM_ROWS) -> Iterator[Tracks]:
+def iter_tracks(path: str | Path, rows: int = STREAM_ROWS) -> Iterator[Tracks]:
     """Yield a file's tracks in pieces that never part an event.
 
     Tracks whose position, direction or covariance is not a number are dropped and counted in
@@ -54,6 +54,7 @@ def iter_tracks(path: Path, rows: int = STREAM_ROWS) -> Iterator[Tracks]:
     InputError
         If the file is not a sound track file, or has no tracks.
     """
+    path = Path(path)
     with hdf5.open_checked(path, schema.TRACKS) as file:
         total = tables.check_table(file, schema.TRACK_TABLE, path)
         if total == 0:
@@ -69,7 +70,7 @@ def iter_tracks(path: Path, rows: int = STREAM_ROWS) -> Iterator[Tracks]:
             yield _finite(tracks)
 
 
-def read_tracks(path: Path) -> Tracks:
+def read_tracks(path: str | Path) -> Tracks:
     """Read a whole track file; see `iter_tracks`."""
     parts = list(iter_tracks(path))
     dropped = sum(part.run.counts.get("tracks_not_finite", 0) for part in parts)

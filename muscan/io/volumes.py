@@ -24,7 +24,7 @@ _KNOWN_ATTRIBUTES = (
 )
 
 
-def write_volume(path: Path, volume: Volume) -> None:
+def write_volume(path: str | Path, volume: Volume) -> None:
     """Write a volume with its uncertainty, muon counts and further channels."""
     grid = _grid_attributes(volume.grid)
     with hdf5.create(path, schema.VOLUME) as file:
@@ -52,7 +52,7 @@ def write_volume(path: Path, volume: Volume) -> None:
         _write_nexus(file, volume.grid)
 
 
-def read_volume(path: Path) -> Volume:
+def read_volume(path: str | Path) -> Volume:
     """Read a volume.
 
     Raises
@@ -60,6 +60,7 @@ def read_volume(path: Path) -> Volume:
     InputError
         If the file is not a sound volume file.
     """
+    path = Path(path)
     with hdf5.open_checked(path, schema.VOLUME) as file:
         values = hdf5.read_array(file, schema.VOLUME_VALUES, "f", 3, path)
         attributes = dict(file[schema.VOLUME_VALUES].attrs)
@@ -95,7 +96,7 @@ def read_volume(path: Path) -> Volume:
         )
 
 
-def write_materials(path: Path, materials: MaterialMap) -> None:
+def write_materials(path: str | Path, materials: MaterialMap) -> None:
     """Write which material each voxel is."""
     grid = _grid_attributes(materials.grid)
     with hdf5.create(path, schema.MATERIALS) as file:
@@ -113,8 +114,15 @@ def write_materials(path: Path, materials: MaterialMap) -> None:
         hdf5.write_dataset(file, schema.MATERIAL_NAMES, list(materials.names), "")
 
 
-def read_materials(path: Path) -> MaterialMap:
-    """Read which material each voxel is."""
+def read_materials(path: str | Path) -> MaterialMap:
+    """Read which material each voxel is.
+
+    Raises
+    ------
+    InputError
+        If the file is not a sound file of materials.
+    """
+    path = Path(path)
     with hdf5.open_checked(path, schema.MATERIALS) as file:
         labels = hdf5.read_array(file, schema.MATERIAL_LABELS, "iu", 3, path)
         probability = hdf5.read_array(file, schema.MATERIAL_PROBABILITY, "f", 3, path)

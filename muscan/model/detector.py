@@ -174,7 +174,13 @@ def load_detector(name: str | Path | Detector) -> Detector:
 
 
 def parse_detector(text: str, source: str | Path) -> Detector:
-    """Return the detector of a layout's text; ``source`` names it in errors."""
+    """Return the detector of a layout's text; ``source`` names it in errors.
+
+    Raises
+    ------
+    InputError
+        If a key is unknown or wrong, or there is no such technology; the message says where.
+    """
     layout = toml.validate(LayoutSpec, toml.parse(text, source), source, text)
     technologies = dict(layout.technology)
     specs = layout.panels()

@@ -224,7 +224,7 @@ def read_manifest(path: str | Path) -> Manifest:
     InputError
         If it cannot be read, is no JSON, or a value is wrong: the first fault, in one line.
     """
-    return toml.validate(Manifest, toml.read_json(Path(path), "muscan-manifest"), path)
+    return toml.validate(Manifest, toml.read_json(path, "muscan-manifest"), path)
 
 
 def manifest_schema() -> dict[str, Any]:

@@ -31,7 +31,7 @@ _KINDS: Final = {
 }
 
 
-def read_text(path: Path) -> str:
+def read_text(path: str | Path) -> str:
     """Return a text file's content.
 
     Raises
@@ -40,7 +40,7 @@ def read_text(path: Path) -> str:
         If the file cannot be read or is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except OSError as error:
         raise InputError(path, f"cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
@@ -60,7 +60,7 @@ def parse(text: str, source: str | Path) -> dict[str, Any]:
         raise InputError(source, problem) from error
 
 
-def read_json(path: Path, kind: str) -> dict[str, Any]:
+def read_json(path: str | Path, kind: str) -> dict[str, Any]:
     """Return the object in a JSON file of a kind such as ``"muscan-alerts"``, version 1.
 
     Raises

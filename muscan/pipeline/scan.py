@@ -177,6 +177,8 @@ def report(folder: PathLike, *, language: str = "en") -> Path:
 
     Raises
     ------
+    InputError
+        If it is no folder of a scan, or there is no such language.
     MissingExtraError
         If the extra ``report`` is not installed.
     """

@@ -123,7 +123,11 @@ class Sums:
             If there is no muon.
         """
         if self.rows == 0:
-            raise InputError("tracks", "no muon has both an incoming and an outgoing track")
+            raise InputError(
+                "tracks",
+                "no muon has both an incoming and an outgoing track",
+                "scan longer, or check the layout",
+            )
         vertex, lengths, muons = self.total()
         cosine = self._cosines * 2.0**-30 / self.rows
         powers = (spectrum or sea_level_spectrum()).powers(cosine, 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -33,6 +34,27 @@ def test_hits_come_back_with_run_detector_and_truth(tmp_path, hits, truth):
     muons, scene = io.read_truth(path)
     assert_same(muons, truth)
     assert scene == 'name = "x"'
+
+
+def test_paths_may_be_texts(tmp_path, monkeypatch, hits, tracks, truth):
+    monkeypatch.chdir(tmp_path)
+    with io.HitsWriter("hits.h5", hits.detector, scene="") as writer:
+        writer.append(hits, truth)
+    io.write_hits("again.h5", hits)
+    io.write_tracks("tracks.h5", tracks)
+    assert_same(io.read_hits("hits.h5"), hits)
+    assert_same(io.read_truth("hits.h5")[0], truth)
+    assert_same(io.read_tracks("tracks.h5"), tracks)
+    assert [len(piece) for piece in io.iter_hits("again.h5")] == [len(hits)]
+    assert io.describe("tracks.h5")["tracks"] == len(tracks)
+    found = io.recover("again.h5")
+    assert (found.output, found.hits) == (Path("again-recovered.h5"), len(hits))
+
+
+def test_a_file_of_another_kind_is_told_how_to_come_by_the_right_one(tmp_path, hits):
+    io.write_hits(tmp_path / "hits.h5", hits)
+    with pytest.raises(InputError, match="a muscan-tracks file is needed; make one by 'muscan tr"):
+        io.read_tracks(tmp_path / "hits.h5")
 
 
 def test_hit_file_is_laid_out_as_the_contract_says(tmp_path, hits):

@@ -8,6 +8,7 @@ import pytest
 
 from muscan import io
 from muscan.errors import InputError
+from muscan.io.export import export
 from muscan.model.volume import MaterialMap, Volume, VoxelGrid
 
 GRID = VoxelGrid.from_bounds([[-100, -50, 0], [100, 50, 90]], 10.0)
@@ -39,6 +40,18 @@ def test_volume_comes_back(tmp_path, volume):
     assert found.attributes["iterations"] == 7
     assert found.method == "poca"
     assert found.channel_units == {"stopping": "g/cm3"}
+
+
+def test_paths_may_be_texts(tmp_path, monkeypatch, volume):
+    monkeypatch.chdir(tmp_path)
+    io.write_volume("volume.h5", volume)
+    np.testing.assert_array_equal(io.read_volume("volume.h5").values, volume.values)
+    labels = np.ones(GRID.shape, "u2")
+    names = ("unknown", "air")
+    io.write_materials("m.h5", MaterialMap(labels, labels.astype("f4"), names, GRID, "v"))
+    assert io.read_materials("m.h5").names == names
+    export(volume, "volume.npz", "npz")
+    np.testing.assert_array_equal(np.load("volume.npz")["n_muons"], volume.n_muons)
 
 
 def test_volume_is_laid_out_as_the_contract_and_nexus_say(tmp_path, volume):

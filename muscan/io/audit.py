@@ -87,7 +87,8 @@ def append(
             entry["sha256"] = _sha256(entry)
             _append_whole(file, _canonical(entry) + b"\n")
     except OSError as error:
-        raise InputError(path, f"cannot be written ({error.strerror})") from error
+        problem = f"cannot be written ({error.strerror})"
+        raise InputError(path, problem, "check its rights and the free space") from error
     return entry
 
 

@@ -16,6 +16,7 @@ import typer
 import muscan
 from muscan.cli.app import app, register
 from muscan.model.detector import load_detector
+from muscan.model.manifest import read_manifest
 from muscan.model.scene import load_scene
 
 ROOT = Path(__file__).parent.parent
@@ -112,6 +113,13 @@ def test_every_page_is_in_the_navigation_and_in_the_index() -> None:
         "README.md",
         "formats/README.md",
     }
+
+
+@pytest.mark.parametrize("page", ["howto/operators.md", "formats/manifest.md"])
+def test_manifests_of_the_pages_are_sound(page: str, tmp_path: Path) -> None:
+    (manifest,) = blocks(ROOT / "docs" / page, "json")
+    (tmp_path / "manifest.json").write_text(manifest)
+    assert [item.sequence for item in read_manifest(tmp_path / "manifest.json").goods] == [1]
 
 
 def test_scene_and_layout_of_the_tutorial_load(tmp_path: Path) -> None:

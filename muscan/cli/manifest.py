@@ -53,7 +53,8 @@ def check_manifest(
             print(f"{'agrees  ' if item.agrees else 'MISMATCH'}  {item.text}")
         for warning in report.warnings:
             print(f"note: {warning}")
-        print("passed" if report.passed else f"{len(report.mismatches)} mismatches")
+        count = len(report.mismatches)
+        print("passed" if report.passed else f"{count} mismatch{'es' * (count > 1)}")
     return ALERTED if fail_on_alert and not report.passed else OK
 
 

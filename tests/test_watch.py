@@ -224,18 +224,26 @@ def test_a_folder_belongs_to_one_scan_and_options_are_checked(cube, tmp_path, hi
     (tmp_path / "watch.json").write_text('{"hits": 3')
     with pytest.raises(InputError, match="is damaged"):
         muscan.watch(cube, output=tmp_path)
-    for wrong in (
-        {"every": 0.0},
-        {"timeout": -1.0},
-        {"until": -1.0},
-        {"false_alarm": 0.0},
-        {"miss": 1.0},
-        {"clear_size": 0.0},
-        {"stop_at": "grave"},
-        {"notify": ["mail:x"]},
+    for option, value, source in (
+        ("every", 0.0, "--every"),
+        ("timeout", -1.0, "--timeout"),
+        ("until", 0.0, "--until"),
+        ("false_alarm", 0.0, "--false-alarm"),
+        ("miss", 1.0, "--miss"),
+        ("clear_size", 0.0, "--clear-size"),
+        ("stop_at", "grave", "--stop-at"),
+        ("voxel", 0.0, "--voxel"),
+        ("method", "emm", "emm"),
+        ("flux", "guan", "guan"),
+        ("watch", ["uranum"], "--watch"),
+        ("notify", ["mail:x"], "--notify"),
     ):
-        with pytest.raises(InputError):
-            muscan.watch(cube, output=tmp_path / "new", **wrong)
+        # At once: of what is not there yet it would say that no hits came.
+        options = {"output": tmp_path / "new", "timeout": 0.1, option: value}
+        with pytest.raises(InputError) as refused:
+            muscan.watch(tmp_path / "none.h5", **options)
+        assert refused.value.source == source
+        assert not (tmp_path / "new").exists()
     io.write_hits(tmp_path / "few.h5", hits.take(hits.panel < 2))
     with pytest.raises(InputError, match="no muon has both tracks"):
         muscan.watch(tmp_path / "few.h5", output=tmp_path / "few")

@@ -17,7 +17,7 @@ from muscan.model.containers import container_spec
 from muscan.model.detector import Detector
 from muscan.model.draw import draw_scene
 from muscan.model.events import Hits, Run, Tracks
-from muscan.model.material import load_materials
+from muscan.model.material import MaterialDatabase, load_materials
 from muscan.model.scene import Scene
 from muscan.model.volume import MaterialMap, Volume, VoxelGrid
 from muscan.pipeline import ahead
@@ -83,7 +83,7 @@ def scan(
     if threat and (recorded or isinstance(name, Scene)):
         raise InputError("--threat", f"{source} is no template", "give a template's name or file")
     scene = None if recorded else _drawn(name, max(seed, 0), threat)
-    _check(method, voxel, materials, watch, cargo, container)
+    check_options(method, voxel, load_materials(tuple(materials)), watch, cargo, container)
     with ExitStack() as stack:
         stack.enter_context(io.result_folder(folder))
         check_targets(notify)
@@ -137,22 +137,33 @@ def _drawn(scene: PathLike | Scene, seed: int, threat: bool | str) -> Scene:
     return scene if isinstance(scene, Scene) else draw_scene(scene, seed, threat)
 
 
-def _check(
+def check_options(
     method: str,
     voxel: float,
-    materials: Sequence[PathLike],
+    database: MaterialDatabase,
     watch: Sequence[str],
-    cargo: str,
-    container: str,
+    cargo: str = "",
+    container: str = "",
 ) -> None:
-    """Refuse at once what the later steps would refuse: the simulation takes minutes."""
+    """Refuse at once what the later steps would refuse: what is before them takes minutes.
+
+    Parameters
+    ----------
+    method, voxel, watch, cargo, container
+        As in `scan`.
+    database : MaterialDatabase
+
+    Raises
+    ------
+    InputError
+        Naming the option.
+    """
     from muscan import reconstruction
     from muscan.identification.match import candidates, cargo_prior
     from muscan.identification.watchlist import watched_materials
 
     reconstruction.find_method(method)
     VoxelGrid.from_bounds(np.array([[0.0] * 3, [1.0] * 3]), voxel)
-    database = load_materials(tuple(materials))
     watched_materials(candidates(database), watch)
     if cargo:
         cargo_prior(database, cargo)

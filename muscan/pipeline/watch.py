@@ -21,6 +21,7 @@ from muscan.model.material import load_materials
 from muscan.pipeline.common import PathLike, Progress
 from muscan.pipeline.notify import Notifier
 from muscan.pipeline.record import record_unsent
+from muscan.pipeline.scan import check_options
 from muscan.pipeline.scan import report as write_page
 from muscan.pipeline.sightings import Sightings
 
@@ -110,17 +111,19 @@ def watch(
     from muscan.pipeline.gathering import Gathering
     from muscan.pipeline.looks import Analyst, Rules
 
-    for name, value in (("--every", every), ("--timeout", timeout), ("--until", until or 1.0)):
-        if not value > 0:
+    for name, value in (("--every", every), ("--timeout", timeout), ("--until", until)):
+        if value is not None and not value > 0:
             raise InputError(name, f"{value} s is not a time", "give a positive number")
     if flux:
         load_flux(flux)
+    database = load_materials(tuple(materials))
+    check_options(method, voxel, database, watch)
     rules = Rules(
         method=method,
         voxel=voxel,
         flux=flux,
         watch=tuple(watch),
-        materials=load_materials(tuple(materials)),
+        materials=database,
         false_alarm=false_alarm,
         miss=miss,
         clear_size=clear_size,

@@ -103,6 +103,10 @@ def test_a_manifest_is_checked(folder, capsys):
     assert not found["passed"]
     assert found["comparisons"][0]["check"] == "total-mass"
     assert run(*check[:-1]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    count = sum(line.startswith("MISMATCH  ") for line in lines)
+    assert count == len([item for item in found["comparisons"] if not item["agrees"]]) > 0
+    assert lines[-1] == ("1 mismatch" if count == 1 else f"{count} mismatches")
 
 
 def test_a_wrong_manifest_is_one_line(folder, capsys):

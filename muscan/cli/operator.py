@@ -60,6 +60,7 @@ def export(
     from muscan.io import export as exporter
 
     target = volume.with_suffix(f".{to}") if output is None else output
+    io.spare(target, volume)
     exporter.export(io.read_volume(volume), target, to, channel=channel)
     if not quiet:
         print(f"Written: {target}")

@@ -167,6 +167,7 @@ def test_what_is_read_is_not_written_over(run, tmp_path, hits, tracks):
         ["reconstruct", "t.h5", "-o", "t.h5"],
         ["identify", "v.h5", "-o", "v.h5"],
         ["identify", "materials.h5", "-o", "alerts.json"],
+        ["export", "v.h5", "--to", "vti", "-o", "v.h5"],
         ["align", "h.h5", "-o", "h.h5"],
         ["calibrate", "h.h5", "-o", "h.h5"],
         ["recover", "h.h5", "-o", tmp_path / "h.h5"],

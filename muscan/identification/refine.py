@@ -17,7 +17,8 @@ from muscan.model.volume import Volume, VoxelGrid
 
 FloatArray = NDArray[np.float64]
 
-#: Regions wider than this in any direction are no compact objects and stay as they are [mm].
+#: Regions larger than this are no compact objects and stay as they are [mm]. For methods that smear
+#: along z the height is taken to be the width at most.
 LARGEST_MM: Final = 800.0
 #: At most this many candidates, the surest, are fitted.
 MOST_CANDIDATES: Final = 50
@@ -65,7 +66,7 @@ def measured_on_muons(
     Returns
     -------
     list of Region
-        The most significant first. Regions of the volume wider than `LARGEST_MM` stay as they
+        The most significant first. Regions of the volume larger than `LARGEST_MM` stay as they
         are; compact ones are there only if the muons confirm them.
     """
     tests = tester.against(cargo_background(tester, volume.grid))
@@ -74,10 +75,11 @@ def measured_on_muons(
         tests = tests.holding(member)
     found, pool = [], list(tests.scan())
     for region in regions:
-        if (region.upper - region.lower).max() > LARGEST_MM:
+        candidate = _candidate(region, volume)
+        if candidate.size.max() > LARGEST_MM:
             found.append(region)
         else:
-            pool.append(_candidate(region, volume))
+            pool.append(candidate)
     pool.sort(key=lambda candidate: -candidate.log_ratio)
     fits: list[RegionFit] = []
     for candidate in pool[:MOST_CANDIDATES]:

@@ -94,12 +94,16 @@ def test_nothing_is_found_where_there_is_nothing(flat):
         assert region.scattering_density < 8
 
 
-def test_a_bright_volume_without_muons_to_confirm_it_is_no_object(make_volume):
+@pytest.mark.parametrize(("method", "height"), [("em", slice(5, 7)), ("poca", slice(1, 11))])
+def test_a_bright_volume_without_muons_to_confirm_it_is_no_object(make_volume, method, height):
+    """A small object is a column a metre high by a method that draws it out along z."""
     values = np.zeros(GRID.shape)
-    values[2:4, 2:4, 5:7] = 40.0
+    values[2:4, 2:4, height] = 40.0
     tester = made(AIR_DENSITY * MM_PER_CM, n=2500, spread=500, seed=3)
     place = GRID.position([2.5, 2.5, 5.5])
-    for region in objects(make_volume(values, sigma=0.3, voxel=100.0), tester):
+    volume = make_volume(values, sigma=0.3, voxel=100.0, method=method)
+    assert len(regions_of(volume, contrast(volume, known_voxels(volume)))) == 1
+    for region in objects(volume, tester):
         assert np.abs(region.centre - place).max() > 150
 
 

@@ -14,10 +14,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from muscan.kernels.vectors import add, dot
+
 FloatArray = NDArray[np.float64]
 Objective = Callable[[FloatArray], tuple[float, FloatArray]]
-#: Steps, changes of the gradient and the inverses of their products, oldest first.
-History = deque[tuple[FloatArray, FloatArray, float]]
+SingleArray = NDArray[np.float32]
+#: Steps, changes of the gradient and the inverses of their products, oldest first. They only tell
+#: the curvature, and are read from memory twice a step: single precision does.
+History = deque[tuple[SingleArray, SingleArray, float]]
 
 #: Pairs of steps and gradient changes that are kept.
 MEMORY = 8
@@ -72,7 +76,7 @@ def minimise(
     yield Step(point, gradient, value, np.inf, np.inf)
     while True:
         direction = -_inverse_times(gradient, pairs, curvature)
-        slope = _dot(gradient, direction)
+        slope = dot(gradient, direction)
         if slope >= 0:
             if not pairs:
                 return
@@ -93,9 +97,10 @@ def minimise(
                 return
             pairs.clear()
             continue
-        step, change = trial - point, trial_gradient - gradient
-        product = _dot(step, change)
-        if product > 1e-10 * np.sqrt(_dot(step, step) * _dot(change, change)):
+        step = (trial - point).astype(np.float32)
+        change = (trial_gradient - gradient).astype(np.float32)
+        product = dot(step, change)
+        if product > 1e-10 * np.sqrt(dot(step, step) * dot(change, change)):
             pairs.append((step, change, 1.0 / product))
         gain = value - trial_value
         point, value, gradient = trial, trial_value, trial_gradient
@@ -111,18 +116,13 @@ def _inverse_times(
     rest = gradient.copy()
     factors = []
     for step, change, inverse in reversed(pairs):
-        factor = inverse * _dot(step, rest)
+        factor = inverse * dot(step, rest)
         factors.append(factor)
-        rest -= factor * change
+        add(rest, -factor, change)
     if pairs:
         step, change, inverse = pairs[-1]
-        rest *= 1.0 / (inverse * _dot(change, change / curvature))
+        rest *= 1.0 / (inverse * dot(change, change / curvature))
     rest /= curvature
     for (step, change, inverse), factor in zip(pairs, reversed(factors), strict=True):
-        rest += (factor - inverse * _dot(change, rest)) * step
+        add(rest, factor - inverse * dot(change, rest), step)
     return rest
-
-
-def _dot(a: FloatArray, b: FloatArray) -> float:
-    """Return a·b, not by BLAS, whose threads would make the last bits depend on their number."""
-    return float(np.einsum("i,i->", a, b))

@@ -35,9 +35,12 @@ def smoothness(log_values: FloatArray, weight: float) -> tuple[float, FloatArray
         Strength of the prior [nats].
     """
     matter = np.exp(log_values)
-    share = matter / (matter + FLOOR)
-    cost, gradient, curvature = _edges(np.log(matter + FLOOR), weight, bounded=False)
-    return cost, gradient * share, curvature * np.square(share)
+    floored = matter + FLOOR
+    share = np.divide(matter, floored, out=matter)
+    cost, gradient, curvature = _edges(np.log(floored, out=floored), weight, bounded=False)
+    gradient *= share
+    curvature *= np.square(share, out=share)
+    return cost, gradient, curvature
 
 
 def bounded_smoothness(

@@ -185,9 +185,11 @@ class Problem:
         def objective(logs: FloatArray) -> tuple[float, FloatArray]:
             matter = np.exp(logs)
             answer = self.asked(matter + least, mixture)
-            cost, slope, _ = smoothness(logs.reshape(shape), weight)
+            cost, slopes, _ = smoothness(logs.reshape(shape), weight)
             value, gradient = answer()
-            return cost - value, slope.ravel() - gradient * matter
+            slope = slopes.ravel()
+            slope -= np.multiply(gradient, matter, out=matter)
+            return cost - value, slope
 
         # Voxels that tell nothing yet may move once others have; hence the floor.
         yield from minimise(objective, start, squares * matter**2 + bend + 1e-3, history)

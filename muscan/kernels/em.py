@@ -22,6 +22,8 @@ import numpy as np
 from numba import njit
 
 from muscan.kernels.exponential import exp_minus
+from muscan.kernels.lookup import octaves
+from muscan.kernels.options import KERNEL
 
 _LOWEST = 1e-290
 #: Visits that are summed, and muons that are taken, at a time.
@@ -93,6 +95,34 @@ class Batch(NamedTuple):
     sums: np.ndarray
     slopes: np.ndarray
     single: np.ndarray
+
+
+@njit(**KERNEL)
+def fill_field(density, unit, per_octave, lines, field):
+    """Fill a volume as `likelihood` wants it, with the momentum lost by straight lines.
+
+    Parameters
+    ----------
+    density : ndarray, shape (voxels,) float32
+        Scattering density [mrad²/mm].
+    unit : float
+        Density at which the second line begins.
+    per_octave : int
+        Lines in each octave from there on, evenly spaced.
+    lines : ndarray, shape (lines, 2)
+        Momentum lost at no density [GeV/mm], and its slope. The first line is for all below the
+        second, the last for all beyond.
+    field : ndarray, shape (voxels, 4) float32
+        To be filled.
+    """
+    last = len(lines) - 1.0
+    for v in range(len(density)):
+        x = np.float64(density[v])
+        i = np.uint64(min(max(octaves(x / unit) * per_octave + 1.0, 0.0), last))
+        field[v, 0] = density[v]
+        field[v, 1] = lines[i, 0] + lines[i, 1] * x
+        field[v, 2] = lines[i, 1]
+        field[v, 3] = 0.0
 
 
 @njit(cache=True, nogil=True, inline="always")

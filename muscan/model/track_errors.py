@@ -69,6 +69,30 @@ def momentum_loss(density: FloatArray) -> FloatArray:
     return _interpolated(density, _LOSS_MEV_CM)
 
 
+def loss_lines(per_octave: int) -> tuple[float, FloatArray]:
+    """Return `momentum_loss` as straight lines between some densities.
+
+    Parameters
+    ----------
+    per_octave : int
+        Lines in each octave of density from water's to beyond uranium's.
+
+    Returns
+    -------
+    unit : float
+        Density of water [mrad²/mm], up to which the first line goes.
+    lines : ndarray, shape (7 per_octave + 2, 2)
+        Loss at no density [GeV/mm], and its slope.
+    """
+    unit = _LOSS_DENSITY[0] / MM_PER_CM
+    octave, part = np.divmod(np.arange(7 * per_octave + 1), per_octave)
+    density = unit * 2.0**octave * (1 + part / per_octave)
+    loss = momentum_loss(density)
+    slope = np.concatenate([loss[:1] / unit, np.diff(loss) / np.diff(density), [0.0]])
+    at = np.append(density, density[-1])
+    return unit, np.stack([momentum_loss(at) - slope * at, slope], axis=1)
+
+
 def least_loss(density: FloatArray) -> FloatArray:
     """Return the loss at the minimum of ionisation in matter of a scattering density.
 

@@ -5,7 +5,7 @@ from scipy.stats import multivariate_normal
 from muscan.kernels import em, observation
 from muscan.kernels import paths as walks
 from muscan.kernels.traversal import Grid
-from muscan.model.track_errors import highland_factor
+from muscan.model.track_errors import highland_factor, loss_lines, momentum_loss
 
 GRID = Grid(-200.0, -200.0, -200.0, 50.0, 50.0, 50.0, 8, 8, 8)
 CELLS = 512
@@ -104,6 +104,25 @@ def log_density(paths, seen, mixture, density, n):
 def value(muons, density):
     paths, seen, mixture, _ = muons
     return em.likelihood(paths, seen, mixture, field(density), 0, 40, np.zeros(CELLS))
+
+
+def test_field_holds_the_momentum_lost_and_its_slope():
+    density = np.geomspace(1e-5, 20, 20_001).astype(np.float32)
+    volume = np.full((len(density), 4), np.nan, np.float32)
+    unit, lines = loss_lines(256)
+    em.fill_field(density, unit, 256, lines, volume)
+    np.testing.assert_array_equal(volume[:, 0], density)
+    known = density.astype(float)
+    rate = momentum_loss(known)
+    slope = (momentum_loss(1.001 * known) - momentum_loss(0.999 * known)) / (2e-3 * known)
+    assert volume[:, 1] == pytest.approx(rate, rel=4e-4)
+    assert np.median(np.abs(volume[:, 1] / rate - 1)) < 1e-6
+    # The loss bends at eight densities, each in one line.
+    close = np.abs(volume[:, 2] - slope) <= 3e-3 * np.abs(slope)
+    assert (~close).sum() < 8 * 20
+    plain = np.empty_like(volume)
+    em.fill_field.py_func(density[::100], unit, 256, lines, plain[::100])
+    np.testing.assert_allclose(plain[::100], volume[::100], rtol=1e-6)
 
 
 def test_path_integrals_match_thin_slices(muons, density):

@@ -62,7 +62,9 @@ def fit_voxels(
         If the mask does not fit the grid, or no muon crosses it.
     """
     if mask.shape != grid.shape:
-        raise InputError("region", f"mask of shape {mask.shape}, not {grid.shape}")
+        raise InputError(
+            "region", f"mask of shape {mask.shape}, not {grid.shape}", "use the grid of the volume"
+        )
     level = float(background[mask].mean()) if mask.any() else AIR_DENSITY
     bins = crossed_bins(muons, grid, np.where(mask, level, background), workers)
     moments = np.empty((len(muons), 4))

@@ -19,6 +19,7 @@ from muscan.model.region import RegionFit
 from muscan.model.track_errors import least_loss
 from muscan.model.volume import VoxelGrid
 from muscan.reconstruction import lanes
+from muscan.reconstruction.voxel_fit import IMPOSSIBLE
 from muscan.units import MM_PER_CM
 
 FloatArray = NDArray[np.float64]
@@ -114,6 +115,8 @@ class BoxSearch:
             self._near, self._momenta, centre - size / 2, centre + size / 2,
             values[:-1] - values[-1], loss[:-1] - loss[-1], gains,
         )  # fmt: skip
+        # A box lighter than what it stands in may leave a muon less than nothing to cross.
+        gains[~np.isfinite(gains)] = IMPOSSIBLE
         return gains, int(crossing)
 
     def gain(

@@ -206,6 +206,14 @@ def test_large_excesses_have_fewer_places_than_small_ones(tests):
     assert tests.places(np.full(3, 5000.0)) == pytest.approx(octaves)
 
 
+def test_a_box_that_takes_away_more_than_there_is_is_impossible(tests):
+    near, _ = tests._search(np.zeros(3), np.full(3, 200.0), 10**6)
+    gains, crossing = near.gains(np.zeros(3), np.full(3, 200.0), np.array([0.01, CARGO]), 40.0)
+    assert crossing > 100
+    assert np.isfinite(gains).all()
+    assert (gains < -1e12).all()
+
+
 def test_an_ordinary_place_is_not_significant(tests):
     fit = tests.fit_box(np.array([-200.0, -150.0, 0.0]), np.full(3, 150.0))
     assert fit is None or fit.log_ratio < 8

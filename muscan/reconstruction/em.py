@@ -310,7 +310,8 @@ def _volume(
     attributes = {
         **attributes,
         "n_outliers": int((outliers > 0.5).sum()),
-        "outlier_fraction": float(outliers.mean()),
+        # The last bits of a kernel depend on what numba had at hand to inline when it compiled.
+        "outlier_fraction": round(float(outliers.mean()), 9),
     }
     share = np.where(seen, data / np.maximum(data + bend, 1e-30), 0.0)
     return Volume(

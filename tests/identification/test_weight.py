@@ -4,7 +4,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from muscan.identification.match import candidates, posterior
+from muscan.identification.match import (
+    MODEL_SPREAD,
+    candidates,
+    object_posterior,
+    posterior,
+)
 from muscan.identification.segment import known_voxels
 from muscan.identification.weight import mixture_interval, object_mass, total_mass
 
@@ -128,3 +133,26 @@ def test_statistical_errors_add_in_squares(materials, make_volume):
 
     assert relative((8, 4, 4)) == pytest.approx(relative((4, 4, 4)) / np.sqrt(2), rel=0.05)
     assert posterior(kinds, np.array([power]), np.array([0.1])).max() > 0.9
+
+
+def test_intervals_hold_materials_that_are_as_common_as_the_prior_has_them(materials):
+    """Materials and densities drawn from the prior, λ and integral with errors in common."""
+    kinds = candidates(materials)
+    rng = np.random.default_rng(1)
+    common, total = 0.12, 0.16
+    shares = np.where(kinds.high > 0.5, kinds.prior, 0.0)
+    shares[0] = 0.0  # unknown matter has no mass to compare with
+    inside = []
+    for kind in rng.choice(len(kinds), 1500, p=shares / shares.sum()):
+        density = np.exp(rng.uniform(*np.log([max(kinds.low[kind], 1e-6), kinds.high[kind]])))
+        both, shape, model = rng.normal(0, [common, np.sqrt(total**2 - common**2), MODEL_SPREAD])
+        measured = density * np.exp(both + shape + model)
+        integral = 8000.0 * density * np.exp(both + model)
+        probability = object_posterior(kinds, measured, total)
+        mass = object_mass(
+            kinds, probability, integral, common * integral, measured, 0.0,
+            relative=total, common=common,
+        )  # fmt: skip
+        assert mass.high is not None
+        inside.append(mass.low <= 8.0 * density / kinds.power[kind] <= mass.high)
+    assert np.mean(inside) == pytest.approx(0.68, abs=0.08)

@@ -37,7 +37,7 @@ def test_hits_come_back_with_run_detector_and_truth(tmp_path, hits, truth):
 
 
 def test_paths_may_be_texts(tmp_path, monkeypatch, hits, tracks, truth):
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)  # the texts are relative paths
     with io.HitsWriter("hits.h5", hits.detector, scene="") as writer:
         writer.append(hits, truth)
     io.write_hits("again.h5", hits)

@@ -43,7 +43,7 @@ def test_volume_comes_back(tmp_path, volume):
 
 
 def test_paths_may_be_texts(tmp_path, monkeypatch, volume):
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(tmp_path)  # the texts are relative paths
     io.write_volume("volume.h5", volume)
     np.testing.assert_array_equal(io.read_volume("volume.h5").values, volume.values)
     labels = np.ones(GRID.shape, "u2")

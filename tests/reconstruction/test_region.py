@@ -178,6 +178,7 @@ def test_scan_and_fit_find_the_block(tests):
 
 @pytest.mark.parametrize("most", [150_000, 6000])
 def test_goods_in_goods_are_found_as_one_large_box(toy, monkeypatch, most):
+    # So few muons are otherwise all used; of the 100 000s that are not, a test would take minutes.
     monkeypatch.setattr(box_scan, "SCAN_MUONS", most)
     rng = np.random.default_rng(5)
     muons = toy.straight(20_000, 700, 450, 0.25, rng)

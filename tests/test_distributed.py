@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import signal
 import threading
 import time
@@ -25,7 +26,7 @@ from muscan.studies import study
 distributed = pytest.importorskip("distributed")
 
 from muscan.pipeline.campaign import run_campaign  # noqa: E402
-from muscan.pipeline.distributed import DaskTeam, connect  # noqa: E402
+from muscan.pipeline.distributed import DaskTeam, connect, keep_memory  # noqa: E402
 
 METHODS = ("poca", "asr", "em")
 OPTIONS = {"em": {"smoothing": 0.5, "iterations": 6}}
@@ -249,6 +250,22 @@ def test_groups_are_branches_of_the_tree(lanes, workers):
     assert number * size == lanes
     branches = [tree_sum(terms[first : first + size]) for first in range(0, lanes, size)]
     assert tree_sum(branches) == tree_sum(terms)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
+def test_freed_memory_is_not_paged_in_anew():
+    resource = pytest.importorskip("resource")
+
+    def faults():
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        volumes = [np.ones(400_000) for _ in range(8)]
+        del volumes
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    keep_memory()
+    faults()
+    # Of 6250 pages.
+    assert faults() < 625
 
 
 def test_terms_are_added_one_by_one():

@@ -6,7 +6,9 @@ same to the last bit, for any number of workers and also when some are lost on t
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import platform
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -29,12 +31,15 @@ if TYPE_CHECKING:
 PATIENCE_S = 15
 #: Results that wait for each worker's next, so that none is ever idle.
 AHEAD = 3
-#: Surroundings of worker processes. A likelihood takes and frees tens of megabytes: kept by the
-#: process, in one heap, they are not paged in anew each time, which cost a third of its time. One
-#: thread each for libraries that would take all.
+#: What glibc keeps at most of the memory that is given back, and the least piece that goes back at
+#: once [bytes]. A likelihood takes and frees tens of megabytes: kept by the process, they are not
+#: paged in anew each time, which cost a third of its time.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = 2**29, 2**25
+#: Surroundings of worker processes: one heap, and one thread each for libraries that would take
+#: all.
 _SURROUNDINGS = {
-    "MALLOC_TRIM_THRESHOLD_": 2**29,
-    "MALLOC_MMAP_THRESHOLD_": 2**25,
+    "MALLOC_TRIM_THRESHOLD_": _TRIM_THRESHOLD,
+    "MALLOC_MMAP_THRESHOLD_": _MMAP_THRESHOLD,
     "MALLOC_ARENA_MAX": 1,
     "OMP_NUM_THREADS": 1,
     "MKL_NUM_THREADS": 1,
@@ -102,6 +107,15 @@ def connect(address: str) -> Iterator[Client]:
         yield client
 
 
+def keep_memory() -> None:
+    """Let this process keep the memory that it frees, as local workers do; with glibc alone."""
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of <malloc.h>.
+        libc.mallopt(-1, _TRIM_THRESHOLD)
+        libc.mallopt(-3, _MMAP_THRESHOLD)
+
+
 def check_workers(client: Client) -> None:
     """Raise `InputError` where workers of a cluster run another version of muscan than this."""
     here = version("muscan")
@@ -167,11 +181,14 @@ class DaskTeam:
     Whatever workers keep is the result of a task whose arguments the scheduler has: where a
     worker is lost, another does its tasks again. (Data scattered to workers would be gone, and
     scattering to a worker that dies just then never ends.)
+
+    The team's own process keeps the memory that it frees, as local workers do.
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._desks: Desks | None = None
+        keep_memory()
 
     def size(self) -> int:
         """Return the number of threads of all workers."""

@@ -37,15 +37,13 @@ def _pairs(first, second, bounded, slopes, pulls):
 
 
 @njit(cache=True, nogil=True)
-def _spread(first, second, slopes, pulls, gradient, curvature):
+def _spread(first, second, values, sign, sums):
     """Add what was found of pairs to both voxels of each; the ranges may overlap."""
-    n = len(slopes)
+    n = len(values)
     for k in range(n):
-        gradient[first + k] += slopes[k]
-        curvature[first + k] += pulls[k]
+        sums[first + k] += values[k]
     for k in range(n):
-        gradient[second + k] -= slopes[k]
-        curvature[second + k] += pulls[k]
+        sums[second + k] += sign * values[k]
 
 
 @njit(cache=True, nogil=True)
@@ -60,8 +58,10 @@ def edge_cost(values, nx, ny, nz, bounded, gradient, curvature):
         Shape of the grid.
     bounded : bool
         Whether g is `BOUNDED`, else `GROWTH`.
-    gradient, curvature : ndarray, shape (nx * ny * nz,)
-        Receive the derivative, and the curvature of the parabola that bounds each pair's cost.
+    gradient : ndarray, shape (nx * ny * nz,)
+        Receives the derivative.
+    curvature : ndarray, shape (nx * ny * nz,) or (0,)
+        Receives the curvature of the parabolas that bound the pairs' costs, if there is room.
     """
     cost = 0.0
     room = np.empty((2, ny * nz))
@@ -84,5 +84,7 @@ def _step(values, first, step, count, bounded, room, gradient, curvature):
     second = first + step
     here, there = values[first : first + count], values[second : second + count]
     cost = _pairs(here, there, bounded, slopes, pulls)
-    _spread(first, second, slopes, pulls, gradient, curvature)
+    _spread(first, second, slopes, -1.0, gradient)
+    if len(curvature):
+        _spread(first, second, pulls, 1.0, curvature)
     return cost

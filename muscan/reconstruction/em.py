@@ -29,7 +29,7 @@ from muscan.reconstruction.hit_errors import MOST_MUONS, variance_scale
 from muscan.reconstruction.lbfgs import MEMORY, History, Step
 from muscan.reconstruction.momenta import MomentumModel
 from muscan.reconstruction.muons import prepare
-from muscan.reconstruction.prior import smoothness
+from muscan.reconstruction.prior import Prior
 from muscan.reconstruction.problem import Problem
 from muscan.reconstruction.team import Team
 from muscan.units import MM_PER_CM
@@ -139,7 +139,8 @@ def _coarse(problem: Problem, weight: float) -> FloatArray:
 def _advance(problem: Problem, logs: FloatArray, weight: float, limit: int) -> FloatArray:
     """Return the point after some steps, or where less than 1 nat is to be gained."""
     lifted = np.maximum(logs, np.log(LIFTED))
-    for number, step in enumerate(problem.steps(lifted, weight)):
+    prior = Prior(weight, problem.grid.shape)
+    for number, step in enumerate(problem.steps(lifted, prior)):
         if number >= limit or step.promise < 1.0:
             break
     return step.point
@@ -226,11 +227,12 @@ def em(
     # The muons that choose the weight are few enough for caches as they come.
     problem = problem.by_place()
     tolerance *= max(1.0, len(problem.muons) / 1e5)
-    last, gains, ended = _maximise(problem, start, smoothing, iterations, tolerance, callback)
+    prior = Prior(smoothing, grid.shape, image=start)
+    last, gains, ended = _maximise(problem, start, prior, iterations, tolerance, callback)
     volume = _volume(
         problem,
         last.point,
-        smoothing,
+        prior,
         {
             "iterations": len(gains),
             "converged": bool(ended),
@@ -268,7 +270,7 @@ def remaining(gains: Sequence[float], window: int = 4) -> float:
 def _maximise(
     problem: Problem,
     logs: FloatArray,
-    weight: float,
+    prior: Prior,
     iterations: int,
     tolerance: float,
     callback: Callback | None,
@@ -278,7 +280,7 @@ def _maximise(
     # Renewed losses change the objective little: what was learnt of its curvature still holds.
     history: History = deque(maxlen=MEMORY)
     for limit in (RENEWAL, iterations):
-        for number, step in enumerate(problem.steps(logs, weight, history)):
+        for number, step in enumerate(problem.steps(logs, prior, history)):
             logs = step.point
             if number == 0:
                 continue
@@ -294,7 +296,7 @@ def _maximise(
 
 
 def _volume(
-    problem: Problem, logs: FloatArray, weight: float, attributes: dict[str, object]
+    problem: Problem, logs: FloatArray, prior: Prior, attributes: dict[str, object]
 ) -> Volume:
     shape = problem.grid.shape
     density = problem.densities(logs)
@@ -302,7 +304,7 @@ def _volume(
     squares, numbers = problem.information(density, mixture)
     # What is not fixed is what is estimated.
     data = squares * np.exp(2 * logs)
-    bend = smoothness(logs.reshape(shape), weight)[2].ravel()
+    bend = prior.curvature(logs)
     seen = numbers > 0
     with np.errstate(divide="ignore"):
         sigma = np.where(seen, np.exp(logs) / np.sqrt(data + bend), np.inf)

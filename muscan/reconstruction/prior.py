@@ -1,4 +1,4 @@
-"""Edge-preserving smoothness priors on the logarithm of a volume."""
+"""Edge-preserving smoothness priors on a volume."""
 
 from __future__ import annotations
 
@@ -8,47 +8,86 @@ from numpy.typing import NDArray
 from muscan.kernels import prior as kernel
 
 FloatArray = NDArray[np.float64]
+Shape = tuple[int, int, int]
 
-#: Difference of the logarithms of neighbours at which a slope counts as an edge: a factor of e.
-EDGE = 1.0
-#: Density below which differences count less and less [mrad²/mm], some ten times that of air and
-#: a seventieth of that of water: thin matter and none are not told apart.
+#: Scattering density of water [mrad²/mm], near which steps of √λ count as those of ln λ do.
+WATER = 0.069
+#: Density below which ratios count less and less [mrad²/mm], some ten times that of air and a
+#: seventieth of that of water: thin matter and none are not told apart.
 FLOOR = 1e-3
 #: Power of the difference with which the cost of an edge grows.
 GROWTH = kernel.GROWTH
 
 
-def smoothness(log_values: FloatArray, weight: float) -> tuple[float, FloatArray, FloatArray]:
-    """Return the prior's cost, its gradient and a bound on the diagonal of its curvature.
+class Prior:
+    """Smoothness of a volume, or of what it is over an image.
 
     The cost is weight Σ ((1 + d²)^(GROWTH/2) - 1) / GROWTH over all pairs of voxels that share a
-    face, with d the difference of ln(λ + FLOOR) over EDGE. Small differences cost half their
-    square; a high edge costs as its height to the power GROWTH. Were it bounded, a body would best
-    be a thin slab of any density, for only its surface counted. Without the floor the nearly empty
-    space around, whose logarithm may lie anywhere, would draw a body down.
+    face. Small differences d cost half their square; a high edge costs as its height to the power
+    GROWTH. Were it bounded, a body would best be a thin slab of any density, for only its surface
+    counted.
+
+    Without an image, d is of 2 √((λ + FLOOR)/WATER). That makes bodies compact, as logarithms do
+    not: by those a body whose height is not resolved is cheapest as a thin slab of more density.
+    But it draws dense bodies down. Over an image of that kind, d is of the ratio's logarithm,
+    ln(λ + FLOOR) less that of the image: the edges that the image has cost nothing, at any height.
+    So what the first prior took away comes back and its shapes stay, as in iterated regularisation
+    (Osher et al., Multiscale Model. Simul. 4:460, 2005) and Tukey's twicing (1977). Without the
+    floor the nearly empty space around, whose logarithm may lie anywhere, would draw a body down.
 
     Parameters
     ----------
-    log_values : ndarray, shape (nx, ny, nz)
-        Logarithms of scattering densities λ [mrad²/mm].
     weight : float
-        Strength of the prior [nats].
+        [nats].
+    shape : tuple of int
+        Of the grid.
+    image : ndarray, shape (voxels,), optional
+        Logarithms of its scattering densities [mrad²/mm].
     """
-    matter = np.exp(log_values)
-    floored = matter + FLOOR
-    share = np.divide(matter, floored, out=matter)
-    cost, gradient, curvature = _edges(np.log(floored, out=floored), weight, bounded=False)
-    gradient *= share
-    curvature *= np.square(share, out=share)
-    return cost, gradient, curvature
+
+    def __init__(self, weight: float, shape: Shape, image: FloatArray | None = None) -> None:
+        self._weight, self._shape = weight, shape
+        self._image = None if image is None else np.log(np.exp(image) + FLOOR)
+
+    def cost(self, logs: FloatArray) -> tuple[float, FloatArray]:
+        """Return the cost of a volume and its gradient, in the logarithms of the densities.
+
+        Parameters
+        ----------
+        logs : ndarray, shape (voxels,)
+            Logarithms of scattering densities λ [mrad²/mm].
+        """
+        heights, slopes = self._heights(logs)
+        cost, gradient, _ = _edges(heights, self._shape, bounded=False, bend=False)
+        slopes *= self._weight
+        gradient *= slopes
+        return self._weight * cost, gradient
+
+    def curvature(self, logs: FloatArray) -> FloatArray:
+        """Return a bound on the diagonal of the cost's curvature; ``logs`` as for `cost`."""
+        heights, slopes = self._heights(logs)
+        _, _, curvature = _edges(heights, self._shape, bounded=False, bend=True)
+        return self._weight * curvature * np.square(slopes)
+
+    def _heights(self, logs: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return that whose differences count, and its derivative in the logarithms."""
+        matter = np.exp(logs)
+        floored = matter + FLOOR
+        matter /= floored
+        if self._image is None:
+            heights = np.sqrt(floored * (4 / WATER))
+            return heights, 0.5 * heights * matter
+        heights = np.log(floored, out=floored)
+        heights -= self._image
+        return heights, matter
 
 
 def bounded_smoothness(
     log_values: FloatArray, weight: float
 ) -> tuple[float, FloatArray, FloatArray]:
-    """Return as `smoothness` for a cost of weight Σ 1 - 1/√(1 + (d/EDGE)²).
+    """Return the cost weight Σ 1 - 1/√(1 + d²), its gradient and a bound on its curvature.
 
-    d is the difference of the logarithms themselves. An edge costs no more than the weight, and
+    d is the difference of the logarithms of neighbours. An edge costs no more than the weight, and
     its pull falls as 1/d².
 
     Parameters
@@ -57,18 +96,17 @@ def bounded_smoothness(
     weight : float
         Strength of the prior [nats].
     """
-    return _edges(log_values, weight, bounded=True)
+    nx, ny, nz = log_values.shape
+    values = np.ascontiguousarray(log_values, dtype=float).ravel()
+    cost, gradient, curvature = _edges(values, (nx, ny, nz), bounded=True, bend=True)
+    shape = log_values.shape
+    return weight * cost, weight * gradient.reshape(shape), weight * curvature.reshape(shape)
 
 
 def _edges(
-    values: FloatArray, weight: float, bounded: bool
+    values: FloatArray, shape: Shape, bounded: bool, bend: bool
 ) -> tuple[float, FloatArray, FloatArray]:
-    gradient, curvature = np.zeros(values.shape), np.zeros(values.shape)
-    scaled = np.ascontiguousarray(values, dtype=float) / EDGE
-    nx, ny, nz = values.shape
-    cost = kernel.edge_cost(
-        scaled.ravel(), nx, ny, nz, bounded, gradient.ravel(), curvature.ravel()
-    )
-    gradient *= weight / EDGE
-    curvature *= weight / EDGE**2
-    return weight * cost, gradient, curvature
+    """Return the cost of a weight of one, its gradient, and its curvature or nothing."""
+    gradient, curvature = np.zeros(values.size), np.zeros(values.size if bend else 0)
+    cost = kernel.edge_cost(values, *shape, bounded, gradient, curvature)
+    return cost, gradient, curvature

@@ -17,7 +17,7 @@ from muscan.reconstruction.common import coarser_grid, parents
 from muscan.reconstruction.lbfgs import History, Step, minimise
 from muscan.reconstruction.momenta import MomentumModel
 from muscan.reconstruction.muons import Muons, merge_voxels, rearrange
-from muscan.reconstruction.prior import smoothness
+from muscan.reconstruction.prior import Prior
 from muscan.reconstruction.team import tree_sum
 
 FloatArray = NDArray[np.float64]
@@ -161,7 +161,7 @@ class Problem:
         return shares, len(shares)
 
     def steps(
-        self, start: FloatArray, weight: float, history: History | None = None
+        self, start: FloatArray, prior: Prior, history: History | None = None
     ) -> Iterator[Step]:
         """Yield the steps of a minimisation over the logarithms of the densities.
 
@@ -172,8 +172,7 @@ class Problem:
         ----------
         start : ndarray, shape (voxels,)
             Logarithms of what the densities exceed the known matter by.
-        weight : float
-            Of the prior.
+        prior : Prior
         history : deque, optional
             See `minimise`.
         """
@@ -181,20 +180,19 @@ class Problem:
         mixture = self.mixture(density)
         matter = np.exp(start)
         squares, _ = self.information(density, mixture)
-        shape, least = self.grid.shape, self.least
-        bend = smoothness(start.reshape(shape), weight)[2].ravel()
+        least = self.least
 
         def objective(logs: FloatArray) -> tuple[float, FloatArray]:
             matter = np.exp(logs)
             answer = self.asked(matter + least, mixture)
-            cost, slopes, _ = smoothness(logs.reshape(shape), weight)
+            cost, slope = prior.cost(logs)
             value, gradient = answer()
-            slope = slopes.ravel()
             slope -= np.multiply(gradient, matter, out=matter)
             return cost - value, slope
 
         # Voxels that tell nothing yet may move once others have; hence the floor.
-        yield from minimise(objective, start, squares * matter**2 + bend + 1e-3, history)
+        curvature = squares * matter**2 + prior.curvature(start) + 1e-3
+        yield from minimise(objective, start, curvature, history)
 
     def erring(self, scale: float) -> Problem:
         """Return the problem with hits of so many times the stated variance."""

@@ -15,7 +15,7 @@ from muscan.reconstruction.lbfgs import minimise
 from muscan.reconstruction.momenta import MomentumModel
 from muscan.reconstruction.muons import prepare
 from muscan.reconstruction.outliers import outlier_probabilities
-from muscan.reconstruction.prior import FLOOR, GROWTH, bounded_smoothness, smoothness
+from muscan.reconstruction.prior import FLOOR, GROWTH, WATER, Prior, bounded_smoothness
 from muscan.reconstruction.problem import Problem
 
 SPECTRUM = sea_level_spectrum()
@@ -111,11 +111,29 @@ def test_input_is_checked(scan):
         reconstruct(scan[0].take(slice(0, 0)), GRID, "poca")
 
 
-@pytest.mark.parametrize("prior", [smoothness, bounded_smoothness])
-def test_smoothness_gradient(prior):
+def plain(logs, weight):
+    """Return cost, gradient and curvature of the prior on a volume itself."""
+    return of(Prior(weight, logs.shape), logs)
+
+
+def over_image(logs, weight):
+    """Return those of the prior on what a volume is over an image."""
+    image = np.random.default_rng(1).normal(np.log(WATER), 2, logs.size)
+    return of(Prior(weight, logs.shape, image), logs)
+
+
+def of(prior, logs):
+    cost, gradient = prior.cost(logs.ravel())
+    curvature = prior.curvature(logs.ravel())
+    return cost, gradient.reshape(logs.shape), curvature.reshape(logs.shape)
+
+
+@pytest.mark.parametrize("prior", [plain, over_image, bounded_smoothness])
+def test_gradient_of_the_prior(prior):
     rng = np.random.default_rng(0)
     logs = rng.normal(np.log(FLOOR), 2, (4, 3, 5))
-    _, gradient, _ = prior(logs, 0.7)
+    _, gradient, curvature = prior(logs, 0.7)
+    assert (curvature > 0).all()
     for index in np.ndindex(logs.shape):
         up, down = logs.copy(), logs.copy()
         up[index] += 1e-5
@@ -124,29 +142,65 @@ def test_smoothness_gradient(prior):
         assert gradient[index] == pytest.approx(slope, abs=1e-7)
 
 
-def test_cost_of_an_edge():
-    def cost(prior, low, high):
-        step = np.full((4, 1, 1), low)
-        step[2:] = high
-        return prior(step, 1.0)[0]
+def step_cost(prior, low, high):
+    step = np.full((4, 1, 1), low)
+    step[2:] = high
+    return prior(step, 1.0)[0]
 
+
+def test_cost_of_an_edge():
     # Thin matter and none are not told apart.
-    assert cost(smoothness, np.log(FLOOR / 1e4), np.log(FLOOR / 1e2)) < 1e-4
-    # A small step costs half its square, a high one by its height to the power GROWTH.
-    assert cost(smoothness, 5.0, 5.01) == pytest.approx(0.5e-4, rel=0.01)
-    assert cost(bounded_smoothness, 5.0, 5.01) == pytest.approx(0.5e-4, rel=0.01)
-    high = [cost(smoothness, 0.0, height) + 1 / GROWTH for height in (1e2, 2e2)]
-    assert high[1] / high[0] == pytest.approx(2**GROWTH, rel=1e-3)
-    assert cost(bounded_smoothness, 0.0, 1e2) == pytest.approx(1.0, rel=0.02)
+    assert step_cost(plain, np.log(FLOOR / 1e4), np.log(FLOOR / 1e2)) < 1e-4
+    # Near water a small step of the logarithm costs half its square.
+    water = np.log(WATER)
+    assert step_cost(plain, water, water + 0.01) == pytest.approx(0.5e-4, rel=0.03)
+    assert step_cost(bounded_smoothness, 5.0, 5.01) == pytest.approx(0.5e-4, rel=0.01)
+    # A high one costs by its height √λ to the power GROWTH, or no more than the weight.
+    high = [step_cost(plain, -50.0, np.log(x)) + 1 / GROWTH for x in (1e8, 1e10)]
+    assert high[1] / high[0] == pytest.approx(10**GROWTH, rel=1e-3)
+    assert step_cost(bounded_smoothness, 0.0, 1e2) == pytest.approx(1.0, rel=0.02)
+
+
+def test_edges_of_the_image_cost_nothing():
+    image = np.random.default_rng(2).normal(np.log(WATER), 2, 60)
+    prior = Prior(0.7, (4, 3, 5), image)
+    cost, gradient = prior.cost(image)
+    assert cost == pytest.approx(0, abs=1e-12)
+    np.testing.assert_allclose(gradient, 0, atol=1e-12)
+    # Nor do they at another height, where all is well above the floor.
+    dense = image + 20
+    assert Prior(0.7, (4, 3, 5), dense).cost(dense + 1.5)[0] == pytest.approx(0, abs=1e-6)
+
+
+def test_height_of_the_cheapest_body():
+    # A body of the base a × a and of a given column of matter λh costs (2a² + 4ah) λ^e with
+    # e = GROWTH / 2, the least where h = a/2 · e/(1 - e); by logarithms a thin slab is cheapest.
+    side = 20
+
+    def cheapest(prior):
+        costs = []
+        for height in range(1, 16):
+            body = np.full((side + 2, side + 2, 20), -50.0)
+            body[1:-1, 1:-1, 2 : 2 + height] = np.log(1e9 / height)
+            costs.append(prior(body, 1.0)[0])
+        return 1 + int(np.argmin(costs))
+
+    def logarithmic(logs, weight):
+        return of(Prior(weight, logs.shape, np.full(logs.size, -50.0)), logs)
+
+    exponent = GROWTH / 2
+    assert cheapest(plain) == pytest.approx(side / 2 * exponent / (1 - exponent), abs=0.6)
+    assert cheapest(logarithmic) == 1
 
 
 def test_weight_of_the_prior_on_larger_voxels():
     # A smooth field costs the same on voxels of twice the size with twice the weight.
     def ramp(cells):
         x = (np.arange(cells) + 0.5) / cells
-        return 0.1 * np.broadcast_to(np.sin(np.pi * x)[:, None, None], (cells,) * 3)
+        wave = 0.1 * np.broadcast_to(np.sin(np.pi * x)[:, None, None], (cells,) * 3)
+        return np.log(WATER) + wave
 
-    fine, coarse = smoothness(ramp(128), 0.5)[0], smoothness(ramp(64), COARSE_SCALE * 0.5)[0]
+    fine, coarse = plain(ramp(128), 0.5)[0], plain(ramp(64), COARSE_SCALE * 0.5)[0]
     assert coarse == pytest.approx(fine, rel=0.03)
 
 

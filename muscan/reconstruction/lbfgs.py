@@ -25,7 +25,8 @@ History = deque[tuple[SingleArray, SingleArray, float]]
 
 #: Pairs of steps and gradient changes that are kept.
 MEMORY = 8
-#: Largest change of a component in one step.
+#: Largest change of a component in one step. Only the components that would change more are held
+#: back: what tells nothing may go far, and must not keep the others from moving.
 MAX_CHANGE = 2.0
 #: A step must gain this part of what the slope promises.
 SUFFICIENT = 1e-4
@@ -76,14 +77,14 @@ def minimise(
     yield Step(point, gradient, value, np.inf, np.inf)
     while True:
         direction = -_inverse_times(gradient, pairs, curvature)
+        np.clip(direction, -MAX_CHANGE, MAX_CHANGE, out=direction)
         slope = dot(gradient, direction)
         if slope >= 0:
             if not pairs:
                 return
             pairs.clear()
             continue
-        largest = float(np.abs(direction).max())
-        size = min(1.0, MAX_CHANGE / largest)
+        size = 1.0
         for _ in range(12):
             trial = point + size * direction
             trial_value, trial_gradient = objective(trial)

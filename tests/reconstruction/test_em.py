@@ -15,7 +15,7 @@ from muscan.reconstruction.lbfgs import minimise
 from muscan.reconstruction.momenta import MomentumModel
 from muscan.reconstruction.muons import prepare
 from muscan.reconstruction.outliers import outlier_probabilities
-from muscan.reconstruction.prior import FLOOR, GROWTH, WATER, Prior, bounded_smoothness
+from muscan.reconstruction.prior import FLOOR, GROWTH, POWER, WATER, Prior, bounded_smoothness
 from muscan.reconstruction.problem import Problem
 
 SPECTRUM = sea_level_spectrum()
@@ -155,9 +155,9 @@ def test_cost_of_an_edge():
     water = np.log(WATER)
     assert step_cost(plain, water, water + 0.01) == pytest.approx(0.5e-4, rel=0.03)
     assert step_cost(bounded_smoothness, 5.0, 5.01) == pytest.approx(0.5e-4, rel=0.01)
-    # A high one costs by its height √λ to the power GROWTH, or no more than the weight.
-    high = [step_cost(plain, -50.0, np.log(x)) + 1 / GROWTH for x in (1e8, 1e10)]
-    assert high[1] / high[0] == pytest.approx(10**GROWTH, rel=1e-3)
+    # A high one costs by its height to the power GROWTH, or no more than the weight.
+    high = [step_cost(plain, -50.0, np.log(x)) + 1 / GROWTH for x in (1e10, 1e12)]
+    assert high[1] / high[0] == pytest.approx(100 ** (POWER * GROWTH), rel=1e-2)
     assert step_cost(bounded_smoothness, 0.0, 1e2) == pytest.approx(1.0, rel=0.02)
 
 
@@ -174,8 +174,8 @@ def test_edges_of_the_image_cost_nothing():
 
 def test_height_of_the_cheapest_body():
     # A body of the base a × a and of a given column of matter λh costs (2a² + 4ah) λ^e with
-    # e = GROWTH / 2, the least where h = a/2 · e/(1 - e); by logarithms a thin slab is cheapest.
-    side = 20
+    # e = POWER GROWTH, the least where h = a/2 · e/(1 - e); by logarithms a thin slab is cheapest.
+    side = 24
 
     def cheapest(prior):
         costs = []
@@ -188,7 +188,7 @@ def test_height_of_the_cheapest_body():
     def logarithmic(logs, weight):
         return of(Prior(weight, logs.shape, np.full(logs.size, -50.0)), logs)
 
-    exponent = GROWTH / 2
+    exponent = POWER * GROWTH
     assert cheapest(plain) == pytest.approx(side / 2 * exponent / (1 - exponent), abs=0.6)
     assert cheapest(logarithmic) == 1
 

@@ -227,7 +227,7 @@ def em(
     # The muons that choose the weight are few enough for caches as they come.
     problem = problem.by_place()
     tolerance *= max(1.0, len(problem.muons) / 1e5)
-    prior = Prior(smoothing, grid.shape, image=start)
+    prior = Prior(smoothing, grid.shape, image=np.exp(start))
     last, gains, ended = _maximise(problem, start, prior, iterations, tolerance, callback)
     volume = _volume(
         problem,
@@ -303,11 +303,12 @@ def _volume(
     mixture = problem.mixture(density)
     squares, numbers = problem.information(density, mixture)
     # What is not fixed is what is estimated.
-    data = squares * np.exp(2 * logs)
-    bend = prior.curvature(logs)
+    matter = np.exp(logs)
+    data = squares * np.square(matter)
+    bend = prior.curvature(matter)
     seen = numbers > 0
     with np.errstate(divide="ignore"):
-        sigma = np.where(seen, np.exp(logs) / np.sqrt(data + bend), np.inf)
+        sigma = np.where(seen, matter / np.sqrt(data + bend), np.inf)
     _, outliers = problem.each(density, mixture)
     attributes = {
         **attributes,

@@ -45,48 +45,53 @@ class Prior:
     shape : tuple of int
         Of the grid.
     image : ndarray, shape (voxels,), optional
-        Logarithms of its scattering densities [mrad²/mm].
+        Its scattering densities [mrad²/mm].
     """
 
     def __init__(self, weight: float, shape: Shape, image: FloatArray | None = None) -> None:
         self._weight, self._shape = weight, shape
-        self._image = None if image is None else np.log(np.exp(image) + FLOOR)
+        self._image = None if image is None else np.log(image + FLOOR)
 
-    def cost(self, logs: FloatArray) -> tuple[float, FloatArray]:
-        """Return the cost of a volume and its gradient, in the logarithms of the densities.
+    def cost(self, matter: FloatArray) -> tuple[float, FloatArray]:
+        """Return the cost of a volume and its gradient in the logarithms of the densities.
 
         Parameters
         ----------
-        logs : ndarray, shape (voxels,)
-            Logarithms of scattering densities λ [mrad²/mm].
+        matter : ndarray, shape (voxels,)
+            Scattering densities λ [mrad²/mm].
         """
-        heights, slopes = self._heights(logs)
+        heights, slopes = self._heights(matter)
         cost, gradient, _ = _edges(heights, self._shape, bounded=False, bend=False)
         slopes *= self._weight
         gradient *= slopes
         return self._weight * cost, gradient
 
-    def curvature(self, logs: FloatArray) -> FloatArray:
-        """Return a bound on the diagonal of the cost's curvature; ``logs`` as for `cost`."""
-        heights, slopes = self._heights(logs)
+    def curvature(self, matter: FloatArray) -> FloatArray:
+        """Return a bound on the diagonal of the cost's curvature in the logarithms.
+
+        Parameters
+        ----------
+        matter
+            As for `cost`.
+        """
+        heights, slopes = self._heights(matter)
         _, _, curvature = _edges(heights, self._shape, bounded=False, bend=True)
         return self._weight * curvature * np.square(slopes)
 
-    def _heights(self, logs: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _heights(self, matter: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return that whose differences count, and its derivative in the logarithms."""
-        matter = np.exp(logs)
         floored = matter + FLOOR
-        matter /= floored
+        slopes = matter / floored
         heights = np.log(floored, out=floored)
         if self._image is not None:
             heights -= self._image
-            return heights, matter
+            return heights, slopes
         heights -= np.log(WATER)
         heights *= POWER
         power = np.exp(heights, out=heights)
-        matter *= power
+        slopes *= power
         power /= POWER
-        return power, matter
+        return power, slopes
 
 
 def bounded_smoothness(

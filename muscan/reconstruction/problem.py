@@ -185,13 +185,13 @@ class Problem:
         def objective(logs: FloatArray) -> tuple[float, FloatArray]:
             matter = np.exp(logs)
             answer = self.asked(matter + least, mixture)
-            cost, slope = prior.cost(logs)
+            cost, slope = prior.cost(matter)
             value, gradient = answer()
             slope -= np.multiply(gradient, matter, out=matter)
             return cost - value, slope
 
         # Voxels that tell nothing yet may move once others have; hence the floor.
-        curvature = squares * matter**2 + prior.curvature(start) + 1e-3
+        curvature = squares * matter**2 + prior.curvature(matter) + 1e-3
         yield from minimise(objective, start, curvature, history)
 
     def erring(self, scale: float) -> Problem:

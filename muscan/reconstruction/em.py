@@ -61,10 +61,11 @@ LIFTED = 1e-3
 
 
 def begin(problem: Problem, smoothing: float | None = None) -> tuple[float, FloatArray]:
-    """Return the prior's weight under which some muons predict others well, and what they give.
+    """Return the prior's weight under which some muons predict others well, and the first image.
 
-    The image is made with one weight after the other, each from the one before, from strong to
-    weak: what is smooth settles first, and details appear as the weight lets them.
+    It is made with one weight after the other, each from the one before, from strong to weak:
+    what is smooth settles first, and details appear as the weight lets them. The prior is on the
+    volume itself; over this image it is then that of the rest (`Prior`).
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ from muscan.model.volume import Volume, VoxelGrid
 from muscan.reconstruction.common import finer
 from muscan.reconstruction.elsewhere import deal_problem
 from muscan.reconstruction.fixed import FixedMatter
-from muscan.reconstruction.hit_errors import MOST_MUONS, variance_scale
+from muscan.reconstruction.hit_errors import MOST_MUONS, likeliest_scale, variance_scale
 from muscan.reconstruction.lbfgs import MEMORY, History, Step
 from muscan.reconstruction.momenta import MomentumModel
 from muscan.reconstruction.muons import prepare
@@ -120,12 +120,12 @@ def strongest(values: FloatArray) -> int:
     return int(np.argmax(less.sum(axis=1) >= -error))
 
 
-def _variance_scale(problem: Problem, logs: FloatArray) -> float:
-    """Return `variance_scale` given a volume."""
+def _of_errors(problem: Problem, logs: FloatArray) -> Callable[[float], float]:
+    """Return the log likelihood of some muons given a volume and a factor on the hits' variance."""
     some = problem.some(0, 1 + len(problem.muons) // MOST_MUONS)
     density = some.densities(logs)
     mixture = some.mixture(density)
-    return variance_scale(lambda scale: float(some.each(density, mixture, scale)[0].sum()))
+    return lambda scale: float(some.each(density, mixture, scale)[0].sum())
 
 
 def _coarse(problem: Problem, weight: float) -> FloatArray:
@@ -221,7 +221,7 @@ def em(
         problem = Problem(muons, MomentumModel(muons, spectrum), grid, workers, known)
     wanted = smoothing
     smoothing, start = begin(problem, wanted)
-    scale = _variance_scale(problem, start)
+    scale = variance_scale(_of_errors(problem, start))
     if scale != 1.0:
         problem = problem.erring(scale)
         smoothing, start = begin(problem, wanted)
@@ -230,6 +230,11 @@ def em(
     tolerance *= max(1.0, len(problem.muons) / 1e5)
     prior = Prior(smoothing, grid.shape, image=np.exp(start))
     last, gains, ended = _maximise(problem, start, prior, iterations, tolerance, callback)
+    if scale != 1.0 and ended:
+        # What the first image blurs looked like errors of the hits.
+        more = likeliest_scale(_of_errors(problem, last.point))
+        scale, problem = scale * more, problem.erring(more)
+        last, gains, ended = _maximise(problem, last.point, prior, iterations, tolerance, callback)
     volume = _volume(
         problem,
         last.point,

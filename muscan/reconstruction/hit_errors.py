@@ -47,12 +47,24 @@ def variance_scale(likelihood: Callable[[float], float], near: float = NEAR) -> 
     stated = likelihood(1.0)
     if max(likelihood(float(np.exp(x))) for x in (-near, near)) < stated:
         return 1.0
+    scale = likeliest_scale(likelihood)
+    counts = abs(np.log(scale)) > near and likelihood(scale) - stated > LEAST_GAIN
+    return scale if counts else 1.0
+
+
+def likeliest_scale(likelihood: Callable[[float], float]) -> float:
+    """Return the factor on the variance of all hits that makes some muons likeliest.
+
+    Parameters
+    ----------
+    likelihood
+        As for `variance_scale`.
+    """
     found = minimize_scalar(
         lambda x: -likelihood(float(np.exp(x))),
         bounds=LIMITS, method="bounded", options={"xatol": 0.02},
     )  # fmt: skip
-    counts = abs(found.x) > near and -found.fun - stated > LEAST_GAIN
-    return float(np.exp(found.x)) if counts else 1.0
+    return float(np.exp(found.x))
 
 
 def erring(muons: TracedMuons, scale: float) -> TracedMuons:

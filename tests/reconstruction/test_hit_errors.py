@@ -38,8 +38,7 @@ def test_the_muons_tell_what_the_hits_err(scan, load, grid, times):
     tester = MuonTester(said, grid, spectrum=SPECTRUM)
     block = tester.against(np.where(load > 10, 1.0, load)).fit(load > 10)
 
-    # By the first image, of half of the muons: what it blurs looks like errors of the hits.
-    assert image.attributes["hit_error_scale"] == pytest.approx(1 / times, rel=0.2)
+    assert image.attributes["hit_error_scale"] == pytest.approx(1 / times, rel=0.15)
     assert tester.hit_error_scale == pytest.approx(1 / times, rel=0.15)
     assert np.exp(np.log(image.values[load > 10]).mean()) == pytest.approx(40, rel=0.25)
     assert block.density == pytest.approx(40, rel=0.2)

@@ -25,6 +25,7 @@ from muscan.studies import study
 # In the extra `distributed`, which the gate installs and the extra `test` does not.
 distributed = pytest.importorskip("distributed")
 
+# These need the extra that the line above looks for, hence not at the top.
 from muscan.pipeline.campaign import run_campaign  # noqa: E402
 from muscan.pipeline.distributed import DaskTeam, connect, keep_memory  # noqa: E402
 
@@ -252,9 +253,12 @@ def test_groups_are_branches_of_the_tree(lanes, workers):
     assert tree_sum(branches) == tree_sum(terms)
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc",
+    reason="other C libraries have no such settings; the gate's has",
+)
 def test_freed_memory_is_not_paged_in_anew():
-    resource = pytest.importorskip("resource")
+    resource = pytest.importorskip("resource", reason="page faults are counted on Unix alone")
 
     def faults():
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
